@@ -1,0 +1,32 @@
+"""When two inputs are the same: exactly, or but for what does not matter."""
+
+import re
+import unicodedata
+
+from factory.digest import digest_of
+from factory.messages import Json, text_of, variable_text
+
+
+def input_digest(messages: list[Json]) -> str:
+    """Return the digest of an input: roles and texts, Unicode-composed, outer spaces cut.
+
+    Two requests with the same digest are exact duplicates.
+    """
+    return digest_of(
+        [
+            [m.get("role"), unicodedata.normalize("NFC", text_of(m.get("content"))).strip()]
+            for m in messages
+        ]
+    )
+
+
+def group_key(messages: list[Json]) -> str:
+    """Return the name of the group an input shares a split with.
+
+    Inputs whose variable parts differ only in case, punctuation, spacing or numbers are one group,
+    so that no near copy of a training row is ever tested on.
+    """
+    text = unicodedata.normalize("NFKC", variable_text(messages)).casefold()
+    text = re.sub(r"\[[a-z]+_\d+\]|\d+", " 0 ", text)
+    words = re.findall(r"\w+", text)
+    return digest_of(" ".join(words))

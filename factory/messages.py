@@ -1,0 +1,165 @@
+"""What a call looks like: OpenAI chat bodies and the log lines that carry them, checked at the door."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from factory.errors import InvalidInput
+
+MAX_DEPTH = 64  # of nesting; no API of the field needs more, and recursion costs stack
+MAX_METADATA_PAIRS, MAX_METADATA_KEY, MAX_METADATA_VALUE = 16, 64, 512  # OpenAI's limits
+
+Json = dict[str, Any]
+
+
+def parse_json(raw: bytes) -> Any:
+    """Parse JSON from outside; `InvalidInput` says where it breaks.
+
+    Strict (no NaN, no lone surrogates), and without what PostgreSQL cannot hold: NUL becomes
+    U+FFFD.
+    """
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"The body is not JSON: {error}", code="invalid_json") from error
+    return clean(value)
+
+
+def clean(value: Any, depth: int = 0) -> Any:
+    """Return the value without NUL characters; `InvalidInput` past `MAX_DEPTH` levels."""
+    if depth > MAX_DEPTH:
+        raise InvalidInput(f"JSON nested deeper than {MAX_DEPTH} levels", code="invalid_json")
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd")
+    if isinstance(value, list):
+        return [clean(item, depth + 1) for item in value]
+    if isinstance(value, dict):
+        return {clean(key): clean(item, depth + 1) for key, item in value.items()}
+    return value
+
+
+def text_of(content: object) -> str:
+    """Return a message's text; the text parts of a multi-part content, joined by newlines."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    parts = [part.get("text", "") for part in content if isinstance(part, dict)]
+    return "\n".join(part for part in parts if isinstance(part, str) and part)
+
+
+def variable_text(messages: list[Json]) -> str:
+    """Return what differs from call to call: every turn but the system's and the developer's."""
+    turns = [m for m in messages if m.get("role") not in {"system", "developer"}]
+    return "\n".join(text_of(m.get("content")) for m in turns)
+
+
+def output_of(response: Json | None) -> str:
+    """Return the text of a chat completion's first choice, empty where there is none."""
+    choices = (response or {}).get("choices") or [{}]
+    message = choices[0].get("message") if isinstance(choices[0], dict) else None
+    return text_of((message or {}).get("content"))
+
+
+class _Request(BaseModel):
+    """The part of a chat completion request that we read; the rest is kept as it came."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str = Field(min_length=1, max_length=200)
+    messages: list[Json] = Field(min_length=1)
+
+    @field_validator("messages")
+    @classmethod
+    def each_has_a_role(cls, messages: list[Json]) -> list[Json]:
+        """Refuse turns that no model could have been given."""
+        if not all(isinstance(message.get("role"), str) for message in messages):
+            raise ValueError("each message needs a role")
+        return messages
+
+
+class _LogLine(BaseModel):
+    """One line of a log export: the request as sent, the response as received."""
+
+    id: str = Field(min_length=1, max_length=128)
+    started_at: float = Field(ge=0, le=32_503_680_000)  # unix seconds, up to the year 3000
+    latency_ms: float | None = Field(default=None, ge=0, le=2**31 - 1)
+    status_code: int = Field(default=200, ge=100, le=599)
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    request: _Request
+    response: Json | None = None
+
+
+@dataclass(frozen=True)
+class CallRecord:
+    """One call as it happened, before redaction."""
+
+    request_id: str
+    created_at: datetime
+    request: Json
+    response: Json | None
+    status_code: int
+    latency_ms: int | None = None
+    ttft_ms: int | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    trace_id: str = ""
+    provider: str = ""
+    route_reason: str = ""
+
+    def as_json(self) -> Json:
+        """Return the record for a spool or a log line; `record_from_json` reads it back."""
+        return {**self.__dict__, "created_at": self.created_at.timestamp()}
+
+
+def record_from_json(value: Json) -> CallRecord:
+    """Read what `CallRecord.as_json` wrote."""
+    return CallRecord(
+        **{**value, "created_at": datetime.fromtimestamp(value["created_at"], UTC)}
+    )
+
+
+def record_from_line(raw: bytes) -> CallRecord:
+    """Read one line of a log file; `InvalidInput` names the first wrong field."""
+    try:
+        line = _LogLine.model_validate(parse_json(raw))
+    except ValidationError as error:
+        raise InvalidInput(first_problem(error), param=first_location(error)) from error
+    return CallRecord(
+        request_id=line.id,
+        created_at=datetime.fromtimestamp(line.started_at, UTC),
+        request=line.request.model_dump(),
+        response=line.response,
+        status_code=line.status_code,
+        latency_ms=None if line.latency_ms is None else round(line.latency_ms),
+        metadata=checked_metadata(line.metadata),
+    )
+
+
+def checked_metadata(given: object) -> dict[str, str]:
+    """Return metadata within OpenAI's limits; `InvalidInput` says which limit was passed."""
+    if not isinstance(given, dict):
+        raise InvalidInput("metadata must be an object", param="metadata")
+    if len(given) > MAX_METADATA_PAIRS:
+        raise InvalidInput(f"metadata holds at most {MAX_METADATA_PAIRS} pairs", param="metadata")
+    pairs = {str(key): value if isinstance(value, str) else str(value) for key, value in given.items()}
+    if any(len(k) > MAX_METADATA_KEY or len(v) > MAX_METADATA_VALUE for k, v in pairs.items()):
+        raise InvalidInput(
+            f"metadata keys hold {MAX_METADATA_KEY} characters, values {MAX_METADATA_VALUE}",
+            param="metadata",
+        )
+    return pairs
+
+
+def first_location(error: ValidationError) -> str:
+    """Name the field of a validation error's first problem, dotted."""
+    return ".".join(str(part) for part in error.errors()[0]["loc"])
+
+
+def first_problem(error: ValidationError) -> str:
+    """Say a validation error's first problem in a sentence."""
+    where = first_location(error)
+    said = error.errors()[0]["msg"]
+    return f"{where}: {said}" if where else said

@@ -1,0 +1,91 @@
+"""The one outgoing HTTP client: every call to a URL that a user typed goes through this guard.
+
+A host is resolved once, the address is checked, and exactly that address is connected to, so a name
+that changes its mind between check and use gains nothing. Redirects are never followed.
+"""
+
+import ipaddress
+import socket
+from collections.abc import Collection, Sequence
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp.abc import ResolveResult
+from aiohttp.tracing import Trace
+
+from factory.errors import InvalidInput, UpstreamFailed
+
+ALLOWED_PORTS = {80, 443}  # and any from 1024 up
+
+
+def is_public(address: str) -> bool:
+    """Tell whether an IP address belongs to the public internet."""
+    ip = ipaddress.ip_address(address.split("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    return ip.is_global and not ip.is_multicast
+
+
+def check_url(url: str, private_hosts: Collection[str]) -> None:
+    """Refuse (`InvalidInput`) a URL that could reach what is not meant to be reached.
+
+    Allowed: http(s), no credentials in it, a usual port, and a host that is public or one of
+    `private_hosts`, the hosts that the operator named.
+    """
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise InvalidInput("base_url has no valid port", param="base_url") from error
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise InvalidInput("base_url must be an http:// or https:// URL", param="base_url")
+    if parts.username is not None or parts.password is not None or parts.fragment:
+        raise InvalidInput("base_url may hold no user, password or fragment", param="base_url")
+    if port is not None and port < 1024 and port not in ALLOWED_PORTS:
+        raise InvalidInput(f"port {port} is not one that a model server uses", param="base_url")
+    if parts.hostname in private_hosts:
+        return
+    try:
+        found = socket.getaddrinfo(parts.hostname, port or 443, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise InvalidInput(f"{parts.hostname} cannot be resolved", param="base_url") from error
+    if not all(is_public(str(entry[4][0])) for entry in found):
+        raise InvalidInput(
+            f"{parts.hostname} is not a public address; an operator may allow it by naming it in "
+            "PRIVATE_UPSTREAM_HOSTS",
+            param="base_url",
+        )
+
+
+class GuardedConnector(aiohttp.TCPConnector):
+    """Checks the addresses that it is about to connect to, and connects to exactly these."""
+
+    def __init__(self, private_hosts: Collection[str], *, limit: int) -> None:
+        super().__init__(limit=limit, ttl_dns_cache=60)
+        self.private_hosts = frozenset(private_hosts)
+
+    # aiohttp has no public hook that also sees hosts written as addresses.
+    async def _resolve_host(
+        self, host: str, port: int, traces: Sequence[Trace] | None = None
+    ) -> list[ResolveResult]:
+        found = await super()._resolve_host(host, port, traces)
+        if host not in self.private_hosts and not all(is_public(a["host"]) for a in found):
+            raise UpstreamFailed(f"{host} leads to an address that may not be called")
+        return found
+
+
+def open_session(
+    private_hosts: Collection[str], *, timeout_seconds: float, limit: int = 0
+) -> aiohttp.ClientSession:
+    """Open a guarded client; must be called inside a running event loop.
+
+    Bytes are passed on as they come (no decompression), cookies are never kept, proxies from the
+    environment are not used. `limit` bounds open connections, 0 means none.
+    """
+    return aiohttp.ClientSession(
+        connector=GuardedConnector(private_hosts, limit=limit),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=timeout_seconds),
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+    )

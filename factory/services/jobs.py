@@ -1,0 +1,181 @@
+"""The life of a job: the only functions that change a job's lease, status and progress.
+
+The database row is the truth. Celery's message is a bell: a message lost is rung again by the sweep,
+a message delivered twice starts the job once.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from celery import current_app
+from django.apps import apps
+from django.conf import settings
+from django.db import models, transaction
+from django.db.models import DateTimeField, ExpressionWrapper, F, Q
+from django.db.models.functions import Now
+from kombu.exceptions import OperationalError
+
+from factory.errors import Conflict, JobCancelled, LeaseLost, UnderstudyError
+from factory.models import Job
+
+logger = logging.getLogger(__name__)
+
+J = TypeVar("J", bound=Job)
+
+RING_AGAIN_AFTER = timedelta(seconds=60)  # a queued job whose bell may have been lost
+
+
+def in_future(seconds: float) -> ExpressionWrapper:
+    """Return a time by the database's clock: the workers' clocks may disagree."""
+    return ExpressionWrapper(Now() + timedelta(seconds=seconds), output_field=DateTimeField())
+
+
+def enqueue(job: J) -> J:
+    """Save a new job and ring the bell once its row is committed."""
+    job.full_clean(exclude=["created_by"])
+    job.save(force_insert=True)
+    transaction.on_commit(lambda: ring(job))
+    return job
+
+
+def ring(job: Job) -> None:
+    """Tell a worker that a job waits. A broker that is away only means delay: the sweep rings again."""
+    try:
+        current_app.send_task(job.task_name, args=[job.pk], queue=job.queue)
+    except OperationalError:
+        logger.warning("broker away, job=%s id=%s waits for the sweep", job.task_name, job.pk)
+
+
+def claim(model: type[J], job_id: int) -> J | None:
+    """Take a queued job by one UPDATE; None where somebody else was first or it is over."""
+    taken = model._default_manager.filter(pk=job_id, status=Job.Status.QUEUED).update(
+        status=Job.Status.RUNNING,
+        attempt=F("attempt") + 1,
+        epoch=F("epoch") + 1,
+        lease_until=in_future(settings.JOB_LEASE_SECONDS),
+        started_at=Now(),
+    )
+    return model._default_manager.get(pk=job_id) if taken else None
+
+
+def _mine(job: Job) -> models.QuerySet[Job]:
+    return type(job)._default_manager.filter(
+        pk=job.pk, epoch=job.epoch, status=Job.Status.RUNNING
+    )
+
+
+def heartbeat(job: Job, progress: dict[str, Any] | None = None) -> None:
+    """Extend the lease and publish progress.
+
+    `LeaseLost` where the job went to another worker, `JobCancelled` where somebody asked it to stop.
+    """
+    changes: dict[str, Any] = {"lease_until": in_future(settings.JOB_LEASE_SECONDS)}
+    if progress is not None:
+        changes["progress"] = job.progress = progress
+    if not _mine(job).update(**changes):
+        raise LeaseLost(f"{job} belongs to another worker now")
+    if _mine(job).filter(cancel_requested=True).exists():
+        raise JobCancelled(f"{job} was cancelled")
+
+
+@contextmanager
+def fenced(job: Job) -> Iterator[None]:
+    """Open a transaction that only the lease's holder can commit; `LeaseLost` for anyone else."""
+    with transaction.atomic():
+        if _mine(job).select_for_update().values_list("pk", flat=True).first() is None:
+            raise LeaseLost(f"{job} belongs to another worker now")
+        yield
+
+
+def succeed(job: Job, **fields: Any) -> None:
+    """Finish a job; call it inside `fenced`, with the effects it finishes."""
+    for name, value in fields.items():
+        setattr(job, name, value)
+    job.status = Job.Status.SUCCEEDED
+    if not _mine(job).update(status=job.status, finished_at=Now(), lease_until=None, **fields):
+        raise LeaseLost(f"{job} belongs to another worker now")
+
+
+def fail(job: Job, message: str, blame: str) -> None:
+    """End a job with the reason and who must act."""
+    _mine(job).update(
+        status=Job.Status.FAILED, error=message, blame=blame, finished_at=Now(), lease_until=None
+    )
+
+
+def retry(job: Job, message: str) -> None:
+    """Give a job back to the queue after an error of ours, or end it after the last attempt."""
+    if job.attempt >= settings.JOB_MAX_ATTEMPTS:
+        fail(job, f"{message} (after {job.attempt} attempts)", Job.Blame.SYSTEM)
+    elif _mine(job).update(status=Job.Status.QUEUED, lease_until=None, error=message):
+        ring(job)
+
+
+def cancel(job: Job) -> None:
+    """Stop a job: at once where it waits, at its next heartbeat where it runs."""
+    stopped = (
+        type(job)
+        ._default_manager.filter(pk=job.pk, status=Job.Status.QUEUED)
+        .update(status=Job.Status.CANCELLED, finished_at=Now())
+    )
+    asked = (
+        type(job)
+        ._default_manager.filter(pk=job.pk, status=Job.Status.RUNNING)
+        .update(cancel_requested=True)
+    )
+    if not stopped and not asked:
+        raise Conflict(f"{job} is over already")
+
+
+def run(model: type[J], job_id: int, work: Callable[[J], None]) -> None:
+    """Claim a job, do its work, and record how it ended. This is the worker's process edge."""
+    job = claim(model, job_id)
+    if job is None:
+        logger.info("job=%s id=%s is not waiting", model.task_name, job_id)
+        return
+    logger.info("job=%s id=%s attempt=%s starts", model.task_name, job_id, job.attempt)
+    try:
+        work(job)
+    except LeaseLost as lost:
+        logger.warning("job=%s id=%s: %s", model.task_name, job_id, lost)
+    except JobCancelled:
+        _mine(job).update(status=Job.Status.CANCELLED, finished_at=Now(), lease_until=None)
+    except UnderstudyError as error:
+        if error.retryable or error.http_status >= 500:
+            retry(job, error.message)
+        else:
+            fail(job, error.message, Job.Blame.USER)
+    except Exception as error:
+        logger.exception("job=%s id=%s broke", model.task_name, job_id)
+        retry(job, f"{type(error).__name__} in the worker; its log has the details")
+
+
+def sweep() -> None:
+    """Requeue jobs whose worker died, and ring again for those that may wait unheard."""
+    for model in apps.get_models():
+        if issubclass(model, Job):
+            _sweep(model)
+
+
+def _sweep(model: type[Job]) -> None:
+    expired = model._default_manager.filter(status=Job.Status.RUNNING, lease_until__lt=Now())
+    expired.filter(cancel_requested=True).update(
+        status=Job.Status.CANCELLED, finished_at=Now(), lease_until=None
+    )
+    expired.filter(attempt__gte=settings.JOB_MAX_ATTEMPTS).update(
+        status=Job.Status.FAILED,
+        error="The worker died on each attempt; its log has the details",
+        blame=Job.Blame.SYSTEM,
+        finished_at=Now(),
+        lease_until=None,
+    )
+    # The epoch moves with the next claim, so a worker that was only paused can no longer write.
+    requeued = expired.update(status=Job.Status.QUEUED, lease_until=None)
+    if requeued:
+        logger.warning("job=%s: %s requeued after their worker died", model.task_name, requeued)
+    unheard = Q(created_at__lt=in_future(-RING_AGAIN_AFTER.total_seconds())) | Q(attempt__gt=0)
+    for job in model._default_manager.filter(unheard, status=Job.Status.QUEUED):
+        ring(job)

@@ -1,0 +1,81 @@
+"""Projects, their members, their upstreams and their workloads."""
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
+
+from factory import outgoing, vault
+from factory.errors import InvalidInput
+from factory.models import Membership, Project, Upstream, Workload
+
+
+@transaction.atomic
+def create_project(*, slug: str, name: str, owner: AbstractBaseUser | None = None) -> Project:
+    """Make a project; its owner is its first member."""
+    project = Project(slug=slug, name=name)
+    project.full_clean()
+    project.save(force_insert=True)
+    if owner is not None:
+        add_member(project, owner, Membership.Role.OWNER)
+    return project
+
+
+def add_member(project: Project, user: AbstractBaseUser, role: str) -> Membership:
+    """Give a person a role, or change it."""
+    if role not in Membership.Role.values:
+        raise InvalidInput(f"role is one of {', '.join(Membership.Role.values)}", param="role")
+    member, _ = Membership.objects.update_or_create(
+        project=project, user=user, defaults={"role": role}
+    )
+    return member
+
+
+@transaction.atomic
+def save_upstream(
+    project: Project,
+    *,
+    name: str,
+    base_url: str,
+    key: str | None = None,
+    is_default: bool = False,
+    prices: dict[str, Any] | None = None,
+) -> Upstream:
+    """Make or change a named upstream.
+
+    A new address needs its key typed again: a stored key is never sent to a host that it was not
+    given for.
+    """
+    base_url = base_url.rstrip("/")
+    outgoing.check_url(base_url, settings.PRIVATE_UPSTREAM_HOSTS)
+    upstream = Upstream.objects.filter(project=project, name=name).first()
+    upstream = upstream or Upstream(project=project, name=name)
+    if upstream.base_url and upstream.base_url != base_url and key is None:
+        raise InvalidInput("a new base_url needs its key typed again", param="key")
+    upstream.base_url = base_url
+    if key is not None:
+        upstream.key_ciphertext = vault.encrypt(key, settings.ENCRYPTION_KEY)
+    if prices is not None:
+        upstream.prices = prices
+    if is_default:
+        Upstream.objects.filter(project=project).exclude(pk=upstream.pk).update(is_default=False)
+        upstream.is_default = True
+    upstream.full_clean(exclude=["base_url"])  # checked above; Django's own refuses bare host names
+    upstream.save()
+    return upstream
+
+
+def upstream_key(upstream: Upstream) -> str:
+    """Return an upstream's key in the clear, for the one request that needs it."""
+    if not upstream.key_ciphertext:
+        return ""
+    return vault.decrypt(upstream.key_ciphertext, settings.ENCRYPTION_KEY)
+
+
+def create_workload(project: Project, **fields: Any) -> Workload:
+    """Make a workload; `slug` and `kind` are needed, the rest is discovered or set later."""
+    workload = Workload(project=project, **fields)
+    workload.full_clean()
+    workload.save(force_insert=True)
+    return workload
