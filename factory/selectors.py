@@ -3,15 +3,33 @@
 A gate knows the caller. What is absent and what is not the caller's look alike: `NotFound`.
 """
 
-from datetime import timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Generic, TypeVar
 
 from django.contrib.auth.models import AnonymousUser, User
-from django.db.models import Q, QuerySet
-from django.db.models.functions import Now
+from django.core.exceptions import ValidationError
+from django.db.models import Count, IntegerField, Model, OuterRef, Q, QuerySet, Subquery
+from django.db.models.fields.json import KeyTextTransform, KeyTransform
+from django.db.models.functions import Left, Now
 
-from factory.errors import Forbidden, NotAuthenticated, NotFound
-from factory.models import ApiKey, Membership, Project, Workload
+from factory.errors import Forbidden, InvalidInput, NotAuthenticated, NotFound
+from factory.models import (
+    ApiKey,
+    CapturedCall,
+    DatasetEntry,
+    DatasetVersion,
+    Example,
+    ImportJob,
+    Membership,
+    Project,
+    Workload,
+)
+from factory.models.example import Split
 from factory.services.keys import hash_key
+
+M = TypeVar("M", bound=Model)
 
 Role = Membership.Role
 RANK = {role: rank for rank, role in enumerate(reversed(Role.values))}  # viewer 0 ... owner 3
@@ -66,8 +84,239 @@ def workload_in_project(project: Project, workload: str) -> Workload:
     return _one(found.select_related("project"), "workload")
 
 
-def _one(found: QuerySet[Workload], noun: str) -> Workload:
+def _one(found: QuerySet[M], noun: str) -> M:
     row = found.first()
     if row is None:
         raise NotFound(f"There is no such {noun}, or it is not yours to see.")
     return row
+
+
+# --- long lists -----------------------------------------------------------------------------------
+PAGE_SIZE = 50
+PREVIEW = 240  # characters of a text in a list
+COUNT_CAP = 100_000  # a page need not know more exactly how many; counting further only costs time
+
+
+@dataclass(frozen=True)
+class Page(Generic[M]):
+    """One page of a long list, and the cursors of its neighbours, empty where there is none."""
+
+    rows: list[M]
+    previous: str
+    next: str
+
+
+def page_of(rows: QuerySet[M], keys: Sequence[str], at: str = "", size: int = PAGE_SIZE) -> Page[M]:
+    """Return the page of `rows` at a cursor, in the order of `keys`, by keyset: no page is slow.
+
+    `keys` are one or two columns, all ascending or all descending ("-created_at", "-id"), the last
+    one unique. `InvalidInput` for a cursor that this function did not make.
+    """
+    backwards, values = _read_cursor(rows.model, keys, at)
+    ascending = not keys[0].startswith("-")
+    columns = [key.lstrip("-") for key in keys]
+    if values:
+        rows = rows.filter(_beyond(columns, values, "gt" if ascending != backwards else "lt"))
+    sign = "" if ascending != backwards else "-"
+    found = list(rows.order_by(*(sign + column for column in columns))[: size + 1])
+    more, found = len(found) > size, found[:size]
+    if backwards:
+        found.reverse()
+    has_previous, has_next = (more, True) if backwards else (bool(values), more)
+    return Page(
+        rows=found,
+        previous=_cursor("previous", found[0], columns) if found and has_previous else "",
+        next=_cursor("next", found[-1], columns) if found and has_next else "",
+    )
+
+
+def _cursor(direction: str, row: Model, columns: list[str]) -> str:
+    values = (getattr(row, column) for column in columns)
+    texts = (v.isoformat() if hasattr(v, "isoformat") else str(v) for v in values)
+    return "~".join([direction, *texts])
+
+
+def _read_cursor(model: type[Model], keys: Sequence[str], at: str) -> tuple[bool, list[Any]]:
+    if not at:
+        return False, []
+    direction, *texts = at.split("~")
+    if direction not in {"previous", "next"} or len(texts) != len(keys):
+        raise InvalidInput("This page link is damaged.", param="at")
+    fields = [model._meta.get_field(key.lstrip("-")) for key in keys]
+    try:
+        values = [field.to_python(text) for field, text in zip(fields, texts, strict=True)]  # type: ignore[union-attr]  # columns, not relations
+    except ValidationError as error:
+        raise InvalidInput("This page link is damaged.", param="at") from error
+    return direction == "previous", values
+
+
+def _beyond(columns: list[str], values: list[Any], way: str) -> Q:
+    if len(columns) == 1:
+        return Q((f"{columns[0]}__{way}", values[0]))
+    # The first term bounds the index scan; the second settles ties.
+    at_least = Q((f"{columns[0]}__{way}e", values[0]))
+    return at_least & (Q((f"{columns[0]}__{way}", values[0])) | _beyond(columns[1:], values[1:], way))
+
+
+def capped_count(rows: QuerySet[Any]) -> int:
+    """Count rows up to `COUNT_CAP` + 1, which means "more than that"."""
+    return rows.order_by()[: COUNT_CAP + 1].count()
+
+
+class CountRows(Subquery):
+    """The number of a subquery's rows, for annotations."""
+
+    template = "(SELECT count(*) FROM (%(subquery)s) counted)"
+    output_field = IntegerField()
+
+
+# --- pages ----------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class ProjectPage:
+    """What the project page shows."""
+
+    workloads: list[Workload]
+    members: list[Membership]
+    role: str
+    upstreams: list[Any]
+    keys: list[ApiKey]
+    imports: list[ImportJob]
+    calls: int
+    uncurated: int
+
+
+def home_projects(user: User | AnonymousUser) -> list[Project]:
+    """Return a person's projects with `workload_count`."""
+    return list(projects_of_user(user).annotate(workload_count=Count("workloads")))
+
+
+def project_page(project: Project, user: User | AnonymousUser) -> ProjectPage:
+    """Gather the project page; each list takes one query, however long."""
+    of_workload = {"workload": OuterRef("pk")}
+    calls = CapturedCall.objects.filter(**of_workload).order_by()[: COUNT_CAP + 1]
+    examples = Example.objects.filter(**of_workload).order_by()
+    reviewed = examples.filter(status=Example.Status.REVIEWED)
+    workloads = project.workloads.order_by("slug").annotate(
+        call_count=CountRows(calls.values("id")),
+        example_count=CountRows(examples.values("id")),
+        reviewed_count=CountRows(reviewed.values("id")),
+    )
+    members = list(project.memberships.select_related("user").order_by("user__username"))
+    return ProjectPage(
+        workloads=list(workloads),
+        members=members,
+        role=next((m.role for m in members if m.user_id == user.pk), Role.VIEWER),
+        upstreams=list(project.upstreams.order_by("name")),
+        keys=list(project.api_keys.order_by("revoked_at", "-created_at")),
+        imports=list(project.import_jobs.order_by("-id")[:5]),
+        calls=capped_count(project.calls.all()),
+        uncurated=capped_count(project.calls.filter(curated_at=None)),
+    )
+
+
+def role_of(user: User | AnonymousUser, project: Project) -> str:
+    """Return a member's role, for what a page offers; the gates decide what is allowed."""
+    found = Membership.objects.filter(user_id=user.pk, project=project).first()
+    return found.role if found else ""
+
+
+def key_of_project(project: Project, key_id: int) -> ApiKey:
+    """Return one of a project's keys."""
+    return _one(project.api_keys.filter(pk=key_id), "key")
+
+
+def import_of_project(project: Project, job_id: int) -> ImportJob:
+    """Return one of a project's imports."""
+    return _one(project.import_jobs.filter(pk=job_id).select_related("project"), "import")
+
+
+@dataclass(frozen=True)
+class CallFilter:
+    """What the list of calls can be narrowed by: columns only, never the texts."""
+
+    model: str = ""
+    status: str = ""
+    since: date | None = None
+    until: date | None = None
+
+
+def calls_page(
+    project: Project, *, workload: Workload | None = None, only: CallFilter, at: str = ""
+) -> Page[CapturedCall]:
+    """Return a page of calls, the newest first, with `question` and `answer` cut short."""
+    calls = CapturedCall.objects.filter(project=project)
+    if workload is not None:
+        calls = CapturedCall.objects.filter(workload=workload)
+    if only.model:
+        calls = calls.filter(request_model=only.model)
+    if only.status == "error":
+        calls = calls.filter(status_code__gte=400)
+    elif only.status == "ok":
+        calls = calls.filter(status_code__lt=400)
+    if only.since:
+        calls = calls.filter(created_at__gte=datetime.combine(only.since, time.min, UTC))
+    if only.until:
+        calls = calls.filter(created_at__lte=datetime.combine(only.until, time.max, UTC))
+    calls = calls.select_related("workload").defer("messages", "response", "request_params", "tools")
+    last_turn = KeyTextTransform("content", KeyTransform(-1, "messages"))
+    first_choice = KeyTransform("message", KeyTransform(0, KeyTransform("choices", "response")))
+    calls = calls.annotate(
+        question=Left(last_turn, PREVIEW), answer=Left(KeyTextTransform("content", first_choice), PREVIEW)
+    )
+    return page_of(calls, ("-created_at", "-id"), at)
+
+
+def recent_models(project: Project) -> list[str]:
+    """Return the model names of the newest calls; all calls would be a scan."""
+    newest = project.calls.order_by("-created_at", "-id").values_list("request_model", flat=True)
+    return sorted(set(newest[:1000]))
+
+
+def call_of_project(project: Project, call_id: Any) -> CapturedCall:
+    """Return one call with its workload."""
+    return _one(project.calls.filter(pk=call_id).select_related("workload", "project"), "call")
+
+
+def examples_page(
+    workload: Workload, *, split: str = "", status: str = "", at: str = ""
+) -> Page[Example]:
+    """Return a page of examples in the order they came."""
+    examples = workload.examples.all()
+    if split:
+        examples = examples.filter(split=split)
+    if status:
+        examples = examples.filter(status=status)
+    return page_of(examples, ("id",), at)
+
+
+def example_counts(workload: Workload) -> dict[str, int]:
+    """Return how many examples there are: in all, by split, by status, and with a target."""
+    counts: dict[str, int] = workload.examples.aggregate(
+        total=Count("id"),
+        with_target=Count("id", filter=Q(target__isnull=False)),
+        **{split: Count("id", filter=Q(split=split)) for split in Split.values},
+        **{status: Count("id", filter=Q(status=status)) for status in Example.Status.values},
+    )
+    return counts
+
+
+def example_of_workload(workload: Workload, example_id: int) -> Example:
+    """Return one example."""
+    return _one(workload.examples.filter(pk=example_id), "example")
+
+
+def dataset_versions(workload: Workload) -> list[DatasetVersion]:
+    """Return a workload's dataset versions, the newest first."""
+    versions = DatasetVersion.objects.filter(dataset__workload=workload)
+    return list(versions.select_related("dataset", "created_by").order_by("-id")[:200])
+
+
+def dataset_version_of(workload: Workload, name: str, number: int) -> DatasetVersion:
+    """Return one dataset version."""
+    found = DatasetVersion.objects.filter(dataset__workload=workload, dataset__name=name)
+    return _one(found.filter(number=number).select_related("dataset", "created_by"), "dataset")
+
+
+def entries_page(version: DatasetVersion, at: str = "") -> Page[DatasetEntry]:
+    """Return a page of a version's rows, each with its example."""
+    return page_of(version.entries.select_related("example"), ("position",), at)

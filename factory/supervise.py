@@ -156,7 +156,7 @@ class Supervisor:
         for key, _ in written:
             child: _Child = key.data
             lines, more = child.lines()
-            for line in lines:
+            for line in filter(bytes.strip, lines):
                 self.say(line.decode(errors="replace").rstrip("\r"), child.process.name)
             if not more:
                 self._selector.unregister(key.fileobj)
@@ -185,7 +185,7 @@ class Supervisor:
             if child.popen.poll() is None:
                 child.popen.terminate()
         deadline = time.monotonic() + self.grace_seconds
-        while self._alive() and time.monotonic() < deadline and self._signals < 2:
+        while self._alive() and time.monotonic() < deadline and self._signals <= 1:
             self._relay(0.1)
         for child in self._alive():
             self.say(f"{child.process.name} did not end in time: killing it")

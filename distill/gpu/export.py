@@ -5,12 +5,14 @@ what is missing or damaged.
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from distill.child import PARENT_VARIABLE
 from distill.gpu.base import load_tokenizer, locate
 from distill.gpu.merge import merge
 from distill.gpu.quantize import quantize
@@ -111,7 +113,8 @@ def _convert(job: JobDir, spec: ExportSpec, merged: Path, converter: Path, targe
         *("--outtype", "f16", "--outfile", str(target)),
         *("--metadata", str(metadata), "--model-name", spec.name),
     ]
-    status = subprocess.run(command, check=False).returncode
+    environment = {**os.environ, PARENT_VARIABLE: str(os.getpid())}
+    status = subprocess.run(command, env=environment, check=False).returncode
     if status != 0 or not target.is_file():
         raise ConvertError(f"the llama.cpp converter ended with status {status}")
     job.append_progress("convert", 1, 1)

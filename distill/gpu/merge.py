@@ -31,7 +31,8 @@ def merge(base: Path, adapter: Path, out: Path, on_shard: Callable[[int, int], N
     for number, shard in enumerate(shards):
         on_shard(number, len(shards))
         with safe_open(shard, framework="pt") as tensors:
-            merged = {name: deltas.applied(name, tensors.get_tensor(name)) for name in tensors}
+            names = list(tensors.keys())
+            merged = {name: deltas.applied(name, tensors.get_tensor(name)) for name in names}
         save_file(merged, out / shard.name, metadata={"format": "pt"})
     deltas.require_all_used()
     for path in base.iterdir():

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-import torch
-
 from distill.child import PARENT_VARIABLE
 from distill.jobdir import InputError, JobDir, Json
 from distill.spec import Spec, SpecError, spec_digest
@@ -40,17 +38,12 @@ def run_step(spec_type: type[_SpecT], work: Callable[[JobDir, _SpecT], Json]) ->
             spec = job.spec()
             if not isinstance(spec, spec_type):
                 raise SpecError(f"the folder holds a {type(spec).__name__}")
-            torch.set_num_threads(spec.threads)
             result = work(job, spec)
             finished = {"spec_digest": spec_digest(spec), "seconds": time.monotonic() - started}
             job.write_result(finished | {"versions": versions()} | result)
-    except (InputError, SpecError, torch.OutOfMemoryError) as error:
-        logger.exception("refused")
-        job.write_error("user", _advice(error), type(error).__name__)
-        return 1
     except Exception as error:
         logger.exception("failed")
-        job.write_error("system", f"{type(error).__name__}: {error}", type(error).__name__)
+        job.write_error(*_blame_and_message(error), kind=type(error).__name__)
         return 1
     return 0
 
@@ -76,7 +69,9 @@ def versions() -> dict[str, str]:
     return known
 
 
-def _advice(error: Exception) -> str:
-    if isinstance(error, torch.OutOfMemoryError):
-        return f"the GPU ran out of memory: lower batch_size or max_length ({error})"
-    return str(error)
+def _blame_and_message(error: Exception) -> tuple[str, str]:
+    if isinstance(error, InputError | SpecError):
+        return "user", str(error)
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which not every step imports
+        return "user", f"the GPU ran out of memory: lower batch_size or max_length ({error})"
+    return "system", f"{type(error).__name__}: {error}"

@@ -40,6 +40,7 @@ Rows = list[dict[str, list[int]]]
 def train(job: JobDir, spec: TrainSpec) -> Json:
     """Train on `train.jsonl`, keep the checkpoint that is best on `validation.jsonl`."""
     job.append_progress("load", 0, 1)
+    torch.set_num_threads(spec.threads)
     base = locate(spec.base_model, spec.revision)
     encoder = ChatEncoder(load_tokenizer(base))
     chats = job.rows("train")
@@ -73,7 +74,7 @@ def train(job: JobDir, spec: TrainSpec) -> Json:
         "validation_rows": len(validation),
         "special_tokens": encoder.special_tokens,
         "device": str(device()),
-        "threads": torch.get_num_threads(),
+        "threads": spec.threads,
         "files": [listed_file(job, path) for path in sorted(adapter.iterdir())],
         **_figures(trainer, rows),
     }

@@ -18,9 +18,9 @@ class Command(BaseCommand):
         parser.add_argument("--host", default="127.0.0.1", help="where `web` listens")
         parser.add_argument("--port", type=int, default=8000)
 
-    def handle(self, *args: Any, name: str, host: str, port: int, **options: Any) -> None:
+    def handle(self, *_args: Any, name: str, host: str, port: int, **_options: Any) -> None:
         chosen = process(name, var_dir=settings.VAR_DIR, host=host, port=port)
         settings.VAR_DIR.mkdir(parents=True, exist_ok=True)
         if chosen.cwd is not None:
             os.chdir(chosen.cwd)
-        os.execvpe(chosen.argv[0], list(chosen.argv), os.environ | dict(chosen.env))
+        os.execvpe(chosen.argv[0], list(chosen.argv), os.environ | dict(chosen.env))  # noqa: S606

@@ -4,6 +4,7 @@ import errno
 import http.client
 import signal
 import socket
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -13,8 +14,8 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError, connection
 
-from factory.embedded import EmbeddedError, Postgres, Redis, claim
-from factory.processes import NAMES, process
+from factory.embedded import EmbeddedError, Postgres, Redis, Server, claim
+from factory.processes import NAMES, WEB_GRACE_SECONDS, process
 from factory.supervise import Supervisor
 
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  what listens everywhere answers here
@@ -31,7 +32,7 @@ class Command(BaseCommand):
             "--only", default=",".join(NAMES), metavar="NAME,...", help="of %(default)s"
         )
 
-    def handle(self, *args: Any, host: str, port: int, only: str, **options: Any) -> None:
+    def handle(self, *_args: Any, host: str, port: int, only: str, **_options: Any) -> None:
         chosen = set(only.split(","))
         if unknown := chosen - set(NAMES):
             raise CommandError(f"--only knows {', '.join(NAMES)}, not {', '.join(sorted(unknown))}")
@@ -56,12 +57,11 @@ class Command(BaseCommand):
             self.stdout.write("stopped before everything was up")
 
 
-def start_servers(held: ExitStack) -> list[Postgres | Redis]:
+def start_servers(held: ExitStack) -> list[Server]:
     """Start the servers that the settings take for granted; `held` stops them, the last first."""
-    postgres = Postgres(settings.VAR_DIR / "postgres")
-    redis = Redis(settings.VAR_DIR / "redis")
-    configured = {settings.DATABASE_URL, settings.BROKER_URL}
-    return [held.enter_context(own) for own in (postgres, redis) if own.url in configured]
+    servers = (Postgres(settings.VAR_DIR / "postgres"), Redis(settings.VAR_DIR / "redis"))
+    needed = {settings.DATABASE_URL, settings.BROKER_URL}
+    return [held.enter_context(server) for server in servers if server.url in needed]
 
 
 def migrate() -> None:
@@ -75,7 +75,7 @@ def migrate() -> None:
 
 
 def watcher(
-    servers: Sequence[Postgres | Redis], host: str, port: int, *, has_web: bool
+    servers: Sequence[Server], host: str, port: int, *, has_web: bool
 ) -> Callable[[], str | None]:
     """Return what to do each second: revive a server; say once that the address answers."""
     name = LOOPBACK.get(host, host)
@@ -109,13 +109,17 @@ def answers(host: str, port: int) -> bool:
 
 
 def refuse_taken_port(host: str, port: int) -> None:
-    """Stop the start with a sentence where the web server could not listen."""
+    """Stop the start with a sentence where the web server could not listen.
+
+    The web server of an `up` that was killed a moment ago gets the time it has to end.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    deadline = time.monotonic() + WEB_GRACE_SECONDS
+    while True:
         try:
-            probe.bind((host, port))
+            socket.create_server((host, port), family=family).close()
+            return
         except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise CommandError(f"cannot listen on {host}:{port}: {error}") from error
-            raise CommandError(f"port {port} is in use: choose another with --port") from error
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise CommandError(f"cannot listen on {host}:{port} (--port): {error}") from error
+        time.sleep(0.2)
