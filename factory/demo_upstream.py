@@ -51,8 +51,8 @@ class Ledger:
     billed_tokens: int = 0
 
 
-@dataclass(frozen=True)
-class Refusal(Exception):
+@dataclass
+class RefusedError(Exception):
     """An answer in OpenAI's error shape."""
 
     status: int
@@ -86,36 +86,24 @@ class DemoUpstream:
         self._latency_s = latency_ms / 1000
         self._rate_limit = rate_limit
         self._recent: deque[float] = deque()
-        self._stored: dict[tuple[str, str], tuple[bytes, Body]] = {}
+        self._stored: dict[tuple[str, str] | None, tuple[bytes, Body]] = {}
         self._random = Random(seed)  # noqa: S311 -- draws votes, guards nothing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         headers = {k.decode().lower(): v.decode("latin-1") for k, v in scope["headers"]}
         try:
-            match scope["method"], scope["path"].rstrip("/"):
-                case "GET", "":
-                    await _send_json(send, 200, self._about())
-                case "GET", "/demo/ledger":
-                    await _send_json(send, 200, asdict(self.ledger))
-                case "GET", "/v1/models":
-                    _key(headers)
-                    await _send_json(send, 200, self._models())
-                case "POST", "/v1/chat/completions":
-                    await self._chat(headers, await read_body(receive), send)
-                case method, path:
-                    raise Refusal(404, f"Unknown request URL: {method} {path}.", code="unknown_url")
-        except Refusal as refusal:
-            wait = refusal.retry_after_s
+            await self._route(scope, headers, receive, send)
+        except RefusedError as refused:
+            wait = refused.retry_after_s
             extra = [] if wait is None else [(b"retry-after", str(wait).encode())]
-            await _send_json(send, refusal.status, refusal.body(), extra)
+            await _send_json(send, refused.status, refused.body(), extra)
 
     @contextmanager
     def serve(self, host: str = "127.0.0.1") -> Iterator[str]:
         """Run in a thread; gives the base URL that an OpenAI client takes."""
         listening = socket.create_server((host, 0))
-        config = uvicorn.Config(self, log_level="warning", lifespan="off", access_log=False)
-        server = uvicorn.Server(config)
+        server = self._server()
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
         thread.start()
         try:
@@ -124,6 +112,34 @@ class DemoUpstream:
             server.should_exit = server.force_exit = True
             thread.join()
             listening.close()
+
+    def run(self, host: str, port: int) -> None:
+        """Serve until a signal; says where once it can be reached (port 0 picks a free one)."""
+        with socket.create_server((host, port)) as listening:
+            url = f"http://{host}:{listening.getsockname()[1]}/v1"
+            print(f"demo upstream, a fake that errs at {self.error_rates}: {url}", flush=True)
+            self._server().run([listening])
+
+    def _server(self) -> uvicorn.Server:
+        config = uvicorn.Config(self, log_level="warning", lifespan="off", access_log=False)
+        return uvicorn.Server(config)
+
+    async def _route(
+        self, scope: Scope, headers: Mapping[str, str], receive: Receive, send: Send
+    ) -> None:
+        match scope["method"], scope["path"].rstrip("/"):
+            case "GET", "":
+                await _send_json(send, 200, self._about())
+            case "GET", "/demo/ledger":
+                await _send_json(send, 200, asdict(self.ledger))
+            case "GET", "/v1/models":
+                _key(headers)
+                await _send_json(send, 200, self._models())
+            case "POST", "/v1/chat/completions":
+                await self._chat(headers, await read_body(receive), send)
+            case method, path:
+                message = f"Unknown request URL: {method} {path}."
+                raise RefusedError(404, message, code="unknown_url")
 
     def _about(self) -> Body:
         return {
@@ -141,26 +157,32 @@ class DemoUpstream:
         key = _key(headers)
         self._count_against_limit()
         asked = _checked(raw, self.error_rates)
-        # No await from here to the ledger: two calls with one idempotency key cannot both be billed.
-        slot = (key, headers.get("idempotency-key", ""))
-        extra: list[tuple[bytes, bytes]] = []
-        if slot[1] and slot in self._stored:
-            first_raw, completion = self._stored[slot]
-            if first_raw != hashlib.sha256(raw).digest():
-                message = "This Idempotency-Key was used with another request body."
-                raise Refusal(400, message, code="idempotency_key_reused")
-            self.ledger.replays += 1
-            extra = [(b"x-idempotent-replay", b"true")]
-        else:
-            completion = self._complete(asked)
-            self.ledger.calls += 1
-            self.ledger.billed_tokens += completion["usage"]["total_tokens"]
-            self._stored[slot] = (hashlib.sha256(raw).digest(), completion)
+        replay_of = headers.get("idempotency-key")
+        completion, replayed = self._billed(asked, raw, (key, replay_of) if replay_of else None)
+        extra = [(b"x-idempotent-replay", b"true")] if replayed else []
         await asyncio.sleep(self._latency_s * (0.5 + self._random.expovariate(2.0)))
         if asked.get("stream"):
             await _send_stream(send, completion, asked.get("stream_options") or {}, extra)
         else:
             await _send_json(send, 200, completion, extra)
+
+    # Not async on purpose: two calls at once with one idempotency key cannot both be billed.
+    def _billed(self, asked: Body, raw: bytes, slot: tuple[str, str] | None) -> tuple[Body, bool]:
+        """The completion, and whether it is a replay."""
+        digest = hashlib.sha256(raw).digest()
+        if slot in self._stored:
+            stored_digest, completion = self._stored[slot]
+            if stored_digest != digest:
+                message = "This Idempotency-Key was used with another request body."
+                raise RefusedError(400, message, code="idempotency_key_reused")
+            self.ledger.replays += 1
+            return completion, True
+        completion = self._complete(asked)
+        self.ledger.calls += 1
+        self.ledger.billed_tokens += completion["usage"]["total_tokens"]
+        if slot is not None:
+            self._stored[slot] = (digest, completion)
+        return completion, False
 
     def _count_against_limit(self) -> None:
         if self._rate_limit is None:
@@ -170,13 +192,13 @@ class DemoUpstream:
             self._recent.popleft()
         if len(self._recent) >= self._rate_limit:
             message = f"Rate limit reached: {self._rate_limit} requests per second."
-            raise Refusal(429, message, "requests", "rate_limit_exceeded", retry_after_s=1)
+            raise RefusedError(429, message, "requests", "rate_limit_exceeded", retry_after_s=1)
         self._recent.append(now)
 
     def _complete(self, asked: Body) -> Body:
         """The whole `chat.completion` for a checked request."""
         model = asked["model"]
-        text = _text(next(m for m in reversed(asked["messages"]) if m["role"] == "user"))
+        text = _text(next(m for m in reversed(asked["messages"]) if m.get("role") == "user"))
         said = [
             _shaped(answer(model, text, self._rates[model], draw), text, asked)
             for draw in self._draws(asked)
@@ -220,7 +242,7 @@ async def read_body(receive: Receive) -> bytes:
     body = b""
     while True:
         message = await receive()
-        body += message.get("body", b"")
+        body += bytes(message.get("body", b""))
         if not message.get("more_body"):
             return body
 
@@ -228,7 +250,7 @@ async def read_body(receive: Receive) -> bytes:
 def _key(headers: Mapping[str, str]) -> str:
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key.strip():
-        raise Refusal(401, "You didn't provide an API key.", code="invalid_api_key")
+        raise RefusedError(401, "You didn't provide an API key.", code="invalid_api_key")
     return key.strip()
 
 
@@ -237,20 +259,20 @@ def _checked(raw: bytes, models: Mapping[str, float]) -> Body:
         asked = json.loads(raw)
     except ValueError:
         message = "We could not parse the JSON body of your request."
-        raise Refusal(400, message, code="invalid_json") from None
+        raise RefusedError(400, message, code="invalid_json") from None
     if not isinstance(asked, dict):
-        raise Refusal(400, "The body must be a JSON object.")
+        raise RefusedError(400, "The body must be a JSON object.")
     if asked.get("model") not in models:
         message = f"The model `{asked.get('model')}` does not exist."
-        raise Refusal(404, message, code="model_not_found", param="model")
+        raise RefusedError(404, message, code="model_not_found", param="model")
     messages = asked.get("messages")
     if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
-        raise Refusal(400, "'messages' must be an array of messages.", param="messages")
+        raise RefusedError(400, "'messages' must be an array of messages.", param="messages")
     if not any(message.get("role") == "user" for message in messages):
-        raise Refusal(400, "'messages' must hold a user message.", param="messages")
+        raise RefusedError(400, "'messages' must hold a user message.", param="messages")
     choices = asked.get("n") or 1
     if not isinstance(choices, int) or not 1 <= choices <= _MAX_CHOICES:
-        raise Refusal(400, f"'n' must be from 1 to {_MAX_CHOICES}.", param="n")
+        raise RefusedError(400, f"'n' must be from 1 to {_MAX_CHOICES}.", param="n")
     return asked
 
 
@@ -341,17 +363,13 @@ def main() -> None:
     parser.add_argument("--rate-limit", type=int, help="calls per second before 429")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    app = DemoUpstream(
+    upstream = DemoUpstream(
         {"frontier-large": given.error_rate, "teacher-xl": given.teacher_error_rate},
         latency_ms=given.latency_ms,
         rate_limit=given.rate_limit,
         seed=given.seed,
     )
-    where = f"http://{given.host}:{given.port}/v1"
-    print(f"demo upstream, a fake that errs on purpose: {app.error_rates} on {where}", flush=True)  # noqa: T201
-    uvicorn.run(
-        app, host=given.host, port=given.port, log_level="warning", lifespan="off", access_log=False
-    )
+    upstream.run(given.host, given.port)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,16 @@ def cost_usd(
     `prices` is {"model": {"input": USD, "output": USD}} per million tokens; a dated model name
     (`gpt-4o-2024-08-06`) takes the price of the longest name that it starts with.
     """
-    known = max((name for name in prices if model.startswith(name)), key=len, default=None)
-    if known is None:
+    price = price_of(prices, model)
+    if price is None:
         return None
-    price = prices[known]
     total = prompt_tokens * Decimal(str(price["input"])) + completion_tokens * Decimal(
         str(price["output"])
     )
     return total / PER_MILLION
+
+
+def price_of(prices: dict[str, Any], model: str) -> dict[str, Any] | None:
+    """Return a model's price per million tokens, None where it has no known price."""
+    known = max((name for name in prices if model.startswith(name)), key=len, default=None)
+    return None if known is None else prices[known]

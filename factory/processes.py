@@ -29,7 +29,8 @@ def process(name: str, *, var_dir: Path, host: str = "127.0.0.1", port: int = 80
         options += ["--concurrency", str(QUEUES[name]), "--prefetch-multiplier", "1"]
         options += ["--without-gossip", "--without-mingle"]
     kind = "beat" if name == "beat" else "worker"
-    celery = [sys.executable, "-W", AS_ROOT, "-m", "celery", "--app", "factory", "--quiet"]
+    celery = [sys.executable, "-W", AS_ROOT, "-m", "celery", "--app", "factory"]
+    celery += ["--quiet", "--skip-checks"]  # `up` and `run` have checked
     return Process(name, [*celery, kind, "--loglevel", "INFO", *options], CELERY_ENV, ROOT)
 
 

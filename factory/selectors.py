@@ -225,6 +225,16 @@ def key_of_project(project: Project, key_id: int) -> ApiKey:
     return _one(project.api_keys.filter(pk=key_id), "key")
 
 
+def prices_with(
+    project: Project, upstream: str, typed: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    """Return an upstream's known prices with a typed one added; None where none was typed."""
+    if typed is None:
+        return None
+    known = project.upstreams.filter(name=upstream).first()
+    return {**(known.prices if known else {}), **typed}
+
+
 def import_of_project(project: Project, job_id: int) -> ImportJob:
     """Return one of a project's imports."""
     return _one(project.import_jobs.filter(pk=job_id).select_related("project"), "import")

@@ -46,6 +46,18 @@ def env_int(name: str, default: int, *, low: int, high: int) -> int:
     return int(text)
 
 
+def env_float(name: str, default: float, *, low: float, high: float) -> float:
+    """Read a number between `low` and `high`, both allowed."""
+    text = os.environ.get(name, str(default))
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not low <= value <= high:
+        raise ImproperlyConfigured(f"{name}={text!r} is not a number from {low} to {high}")
+    return value
+
+
 def env_list(name: str, default: str = "") -> list[str]:
     """Read a comma-separated list; empty items are left out."""
     return [item.strip() for item in os.environ.get(name, default).split(",") if item.strip()]
@@ -229,6 +241,8 @@ UPSTREAM_TIMEOUT_SECONDS = env_int("UPSTREAM_TIMEOUT_SECONDS", 600, low=1, high=
 # they are not public. Everything else private is refused.
 PRIVATE_UPSTREAM_HOSTS = env_list("PRIVATE_UPSTREAM_HOSTS")
 TRAINER_THREADS = env_int("TRAINER_THREADS", min(2, os.cpu_count() or 1), low=1, high=1024)
+# What an hour of the machine costs that a student runs on: its cost per call follows from it.
+STUDENT_USD_PER_HOUR = env_float("STUDENT_USD_PER_HOUR", 0.10, low=0.0, high=1000.0)
 STUDENT_BASE = env_str("STUDENT_BASE", str(BASES_DIR / "tiny"))
 
 LOGGING = {

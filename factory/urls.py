@@ -1,8 +1,56 @@
 """The URL map; later packages are named by string, so that the site imports none of them."""
 
 from django.contrib import admin
-from django.urls import path
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import include, path
 
+from factory import views
+
+handler400 = views.bad_request
+handler403 = views.forbidden
+handler404 = views.not_found
+handler500 = views.broken
+
+# "-" is no slug: what belongs to a project itself can never be hidden by a workload's name.
+project = [
+    path("", views.project, name="project"),
+    path("-/calls/", views.project_calls, name="project_calls"),
+    path("-/calls/<uuid:call>/", views.call, name="call"),
+    path("-/curate/", views.curate_calls, name="curate"),
+    path("-/workloads/new/", views.new_workload, name="new_workload"),
+    path("-/keys/new/", views.new_key, name="new_key"),
+    path("-/keys/<int:key>/revoke/", views.revoke_key, name="revoke_key"),
+    path("-/members/new/", views.new_member, name="new_member"),
+    path("-/upstreams/new/", views.new_upstream, name="new_upstream"),
+    path("-/imports/new/", views.new_import, name="new_import"),
+    path("-/imports/<int:job>/", views.import_page, name="import"),
+    path("-/imports/<int:job>/live/", views.import_live, name="import_live"),
+    path("-/imports/<int:job>/cancel/", views.cancel_import, name="cancel_import"),
+]
+version = "datasets/<slug:name>/v<int:number>/"
+workload = [
+    path("calls/", views.calls, name="calls"),
+    path("examples/", views.examples, name="examples"),
+    path("label-set/", views.label_set, name="label_set"),
+    path("datasets/", views.datasets, name="datasets"),
+    path("datasets/freeze/", views.freeze_dataset, name="freeze"),
+    path(version, views.dataset_version, name="dataset_version"),
+    path(f"{version}rows.jsonl", views.dataset_rows, name="dataset_rows"),
+]
 urlpatterns = [
+    path("healthz", views.healthz, name="healthz"),
+    path("readyz", views.readyz, name="readyz"),
     path("admin/", admin.site.urls),
+    path(
+        "sign-in/",
+        LoginView.as_view(template_name="factory/sign_in.html", redirect_authenticated_user=True),
+        name="sign_in",
+    ),
+    path("sign-out/", LogoutView.as_view(), name="sign_out"),
+    path("", views.home, name="home"),
+    path("-/new/", views.new_project, name="new_project"),
+    path("<slug:project>/", include(project)),
+    path("<slug:project>/<slug:workload>/", include(workload)),
+    path("<slug:project>/<slug:workload>/", include("labeling.urls")),
+    path("<slug:project>/<slug:workload>/", include("distill.urls")),
 ]

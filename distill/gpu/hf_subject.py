@@ -56,7 +56,9 @@ class HfSubject:
 
     def _end_tokens(self, configured: int | list[int] | None) -> list[int]:
         listed = configured if isinstance(configured, list) else [configured]
-        return sorted({token for token in [*listed, self._encoder.end_of_turn] if token is not None})
+        return sorted(
+            {token for token in [*listed, self._encoder.end_of_turn] if token is not None}
+        )
 
     def _labels_as_tree(self) -> dict[tuple[int, ...], list[int]]:
         """Return which tokens may follow each beginning of a label."""

@@ -11,7 +11,6 @@ from factory.processes import NAMES, process
 
 class Command(BaseCommand):
     help = "Become one process. Starts no embedded server and migrates nothing."
-    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", choices=NAMES)

@@ -23,7 +23,6 @@ LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  what listens eve
 
 class Command(BaseCommand):
     help = "Start the embedded servers, the web server and the workers. Ctrl-C stops all of it."
-    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", default="127.0.0.1", help="where the web server listens")

@@ -1,0 +1,355 @@
+"""Publishing: a measured student becomes an immutable version, and names are moved to versions."""
+
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Max
+from django.db.models.functions import Now
+
+from distill.card import Card, card_text
+from distill.manifest import (
+    CARD_FILE,
+    MANIFEST_FILE,
+    SUMS_FILE,
+    FileEntry,
+    Manifest,
+    commit_of,
+    file_entry,
+    gguf_name,
+    is_file_name,
+    large_entry,
+    manifest_bytes,
+    sums_text,
+)
+from distill.models import (
+    Alias,
+    AliasMove,
+    Artifact,
+    DistillationRun,
+    Evaluation,
+    ModelVersion,
+    VersionFile,
+)
+from distill.spec import read_profile
+from factory.errors import Conflict, InvalidInput, NotFound, Unavailable
+from factory.models import Workload
+from factory.models.example import Provenance, Split
+from factory.storage import BlobStore, open_store
+from labeling.models import Label
+
+# What clients take where nobody asks for a quantization: llama.cpp's order.
+PREFERRED = ("Q4_K_M", "Q8_0")
+SUBJECTS = (*Evaluation.Subject.values,)
+ALIAS_OF_REVISION = {"main": Alias.Name.PRODUCTION, "HEAD": Alias.Name.PRODUCTION} | {
+    name.value: name for name in Alias.Name
+}
+
+
+def publish(
+    run: DistillationRun, *, user: User | None = None, override_reason: str = ""
+) -> ModelVersion:
+    """Publish a run's proven GGUF files as the workload's next version; again is the same version.
+
+    Only files that were measured and passed are published. `Conflict` with the gate's reasons where
+    none passed, or where a teacher's terms forbid training on its answers; a person may publish all
+    the same by giving a reason, which the card then tells.
+    """
+    reason = override_reason.strip()
+    with transaction.atomic():
+        # Not FOR UPDATE: that would stop every insert which refers to the workload.
+        rows = Workload.objects.select_for_update(no_key=True, of=("self",))
+        workload = rows.select_related("project").get(pk=run.workload_id)
+        if published := run.versions.first():
+            return published
+        measured = _measured(run)
+        shipped = [one for one in measured if _passed(one)]
+        objections = [*([] if shipped else _refusals(measured)), *_forbidding_terms(run)]
+        if objections and not reason:
+            raise Conflict(" ".join(objections))
+        return _create_version(run, workload, shipped or measured, reason, user)
+
+
+def move_alias(
+    workload: Workload,
+    *,
+    name: str,
+    to: ModelVersion,
+    expected: ModelVersion | None,
+    user: User | None = None,
+) -> Alias:
+    """Point an alias at a version if it still points at `expected` (None: if it does not exist).
+
+    `Conflict` where somebody moved it meanwhile. `production` leaves its former version to
+    `previous`, which is moved in no other way.
+    """
+    if name not in {Alias.Name.PRODUCTION, Alias.Name.CANARY}:
+        raise InvalidInput("only production and canary can be moved", param="name")
+    if to.workload_id != workload.pk:
+        raise InvalidInput("that version belongs to another workload", param="to")
+    with transaction.atomic():
+        _compare_and_set(workload, name, to, expected)
+        if expected is None or expected.pk != to.pk:
+            _record_move(workload, name, expected, to, user)
+            if name == Alias.Name.PRODUCTION and expected is not None:
+                _keep_as_previous(workload, expected, user)
+        return Alias.objects.select_related("version").get(workload=workload, name=name)
+
+
+def rollback(workload: Workload, user: User | None = None) -> Alias:
+    """Put production back on the version that it had before; a second rollback undoes the first."""
+    now = {
+        alias.name: alias.version
+        for alias in Alias.objects.filter(workload=workload).select_related("version")
+    }
+    if not {Alias.Name.PRODUCTION, Alias.Name.PREVIOUS} <= now.keys():
+        raise Conflict("production has no former version to go back to")
+    return move_alias(
+        workload,
+        name=Alias.Name.PRODUCTION,
+        to=now[Alias.Name.PREVIOUS],
+        expected=now[Alias.Name.PRODUCTION],
+        user=user,
+    )
+
+
+def version_at(workload: Workload, revision: str) -> ModelVersion:
+    """Return the version that a revision names: `v3`, a commit, an alias, or `main` and `HEAD`.
+
+    The last two are what is in production, and name nothing before something is.
+    """
+    versions = workload.model_versions.select_related("workload__project")
+    if alias := ALIAS_OF_REVISION.get(revision):
+        versions = versions.filter(aliases__name=alias)
+    elif re.fullmatch(r"v[1-9][0-9]{0,8}", revision):
+        versions = versions.filter(number=int(revision[1:]))
+    elif re.fullmatch(r"[0-9a-f]{40}", revision):
+        versions = versions.filter(commit=revision)
+    else:
+        versions = versions.none()
+    version = versions.first()
+    if version is None:
+        raise NotFound("There is no such version of this model.")
+    return version
+
+
+def file_at(version: ModelVersion, path: str) -> VersionFile:
+    """Return a version's file by its exact name; every other path is `NotFound`."""
+    file = version.files.filter(path=path).first() if is_file_name(path) else None
+    if file is None:
+        raise NotFound("There is no such file in this version.")
+    return file
+
+
+def _measured(run: DistillationRun) -> list[Evaluation]:
+    """Return the evaluations of the run's GGUF files, the file that clients prefer first."""
+    found = run.evaluations.filter(subject=Evaluation.Subject.GGUF, split=Split.TEST)
+    evaluations = list(found.select_related("artifact").order_by("artifact__filename"))
+    if any(not one.is_final for one in evaluations):
+        raise Conflict("A file of this run is still being evaluated.")
+    done = [one for one in evaluations if one.status == Evaluation.Status.SUCCEEDED]
+    if not done:
+        raise Conflict("No GGUF file of this run was evaluated: there is nothing measured to publish.")
+    return sorted(done, key=lambda one: _preference(_artifact(one)))
+
+
+def _preference(artifact: Artifact) -> int:
+    known = artifact.quantization in PREFERRED
+    return PREFERRED.index(artifact.quantization) if known else len(PREFERRED)
+
+
+def _artifact(evaluation: Evaluation) -> Artifact:
+    if evaluation.artifact is None:
+        raise Conflict("An evaluation of this run names no file.")
+    return evaluation.artifact
+
+
+def _passed(evaluation: Evaluation) -> bool:
+    return bool((evaluation.verdict or {}).get("passed"))
+
+
+def _refusals(measured: Sequence[Evaluation]) -> list[str]:
+    """Return why the gate let no file pass, for the file that came first."""
+    verdict = measured[0].verdict
+    if verdict is None:
+        return ["The gate has not decided on this run yet."]
+    unmet = [str(r["sentence"]) for r in verdict["reasons"] if not r["passed"]]
+    return ["The gate refused this run.", *unmet]
+
+
+def _forbidding_terms(run: DistillationRun) -> list[str]:
+    """Name the teachers behind the run's answers whose terms forbid to train on them."""
+    named = set(
+        run.dataset_version.entries.filter(
+            provenance=Provenance.RELABELED_BY_MODEL,
+            example__labels__status=Label.Status.ACCEPTED,
+            example__labels__job__teacher__may_train_on_outputs=False,
+        ).values_list("example__labels__job__teacher__name", flat=True)
+    )
+    if run.teacher is not None and not run.teacher.may_train_on_outputs:
+        named.add(run.teacher.name)
+    return [f"The terms of teacher {name} forbid training on its answers." for name in sorted(named)]
+
+
+def _create_version(
+    run: DistillationRun,
+    workload: Workload,
+    shipped: Sequence[Evaluation],
+    reason: str,
+    user: User | None,
+) -> ModelVersion:
+    """Store the texts and write the rows: a version is visible only when its bytes are all there."""
+    store = open_store(settings.STORAGE_URL)
+    latest = workload.model_versions.aggregate(top=Max("number"))["top"] or 0
+    models = [_model_entry(store, workload, _artifact(one)) for one in shipped]
+    evaluations = _evaluations_of(run, shipped)
+    card = _card(run, workload, latest + 1, models, evaluations, reason)
+    readme = file_entry(CARD_FILE, card.encode())
+    manifest = manifest_bytes(
+        Manifest(
+            repository=str(workload),
+            number=latest + 1,
+            run=run.pk,
+            dataset=_dataset(run),
+            base_model=_base_name(run),
+            base_revision=run.base_revision,
+            spec_digest=run.spec_digest,
+            files=(*models, readme),
+            evaluations=tuple(_measurement(workload, one) for one in evaluations),
+            verdict=shipped[0].verdict or {},
+            override_reason=reason,
+        )
+    )
+    described = file_entry(MANIFEST_FILE, manifest)
+    sums = sums_text((*models, readme, described)).encode()
+    for content in (card.encode(), manifest, sums):
+        _store_bytes(store, content)
+    version = ModelVersion.objects.create(
+        workload=workload,
+        number=latest + 1,
+        run=run,
+        evaluation=shipped[0],
+        manifest=manifest.decode(),
+        commit=commit_of(manifest),
+        card=card,
+        override_reason=reason,
+        created_by=user,
+    )
+    files = (*models, readme, described, file_entry(SUMS_FILE, sums))
+    VersionFile.objects.bulk_create(
+        VersionFile(version=version, **vars(entry)) for entry in files
+    )
+    return version
+
+
+def _model_entry(store: BlobStore, workload: Workload, artifact: Artifact) -> FileEntry:
+    try:
+        size = store.size(artifact.sha256)
+    except NotFound as error:
+        raise Unavailable(f"{artifact.filename} is not in the store") from error
+    if size != artifact.size:
+        raise Unavailable(f"{artifact.filename} is damaged in the store")
+    name = gguf_name(workload.slug, artifact.quantization)
+    return large_entry(name, artifact.sha256, artifact.size)
+
+
+def _store_bytes(store: BlobStore, content: bytes) -> None:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        store.put(Path(file.name))
+
+
+def _evaluations_of(run: DistillationRun, shipped: Sequence[Evaluation]) -> list[Evaluation]:
+    """Return what the card compares: teacher, base and student, then each file that ships."""
+    compared = run.evaluations.filter(split=Split.TEST, status=Evaluation.Status.SUCCEEDED)
+    others = compared.exclude(subject=Evaluation.Subject.GGUF)
+    return [*sorted(others, key=lambda one: SUBJECTS.index(one.subject)), *shipped]
+
+
+def _measurement(workload: Workload, evaluation: Evaluation) -> dict[str, Any]:
+    artifact = evaluation.artifact
+    return {
+        "subject": evaluation.subject,
+        "file": gguf_name(workload.slug, artifact.quantization) if artifact else "",
+        "metrics": evaluation.metrics,
+    }
+
+
+def _dataset(run: DistillationRun) -> dict[str, Any]:
+    version = run.dataset_version
+    return {"name": version.dataset.name, "number": version.number, "digest": version.digest}
+
+
+def _base_name(run: DistillationRun) -> str:
+    """Return a hub id as it is, of a local folder only its name."""
+    return Path(run.base_model).name if Path(run.base_model).is_dir() else run.base_model
+
+
+def _card(
+    run: DistillationRun,
+    workload: Workload,
+    number: int,
+    models: Sequence[FileEntry],
+    evaluations: Sequence[Evaluation],
+    reason: str,
+) -> str:
+    gate = next(one for one in evaluations if one.subject == Evaluation.Subject.GGUF)
+    return card_text(
+        Card(
+            repository=str(workload),
+            number=number,
+            kind=workload.kind,
+            metric=workload.metric,
+            instruction=workload.instruction,
+            labels=workload.labels,
+            base_model=_base_name(run),
+            base_revision=run.base_revision,
+            licence=read_profile(Path(run.base_model)).licence,
+            dataset=str(run.dataset_version),
+            dataset_digest=run.dataset_version.digest,
+            dataset_counts={split: run.dataset_version.counts.get(split, 0) for split in Split.values},
+            scores=[_score(one) for one in evaluations],
+            verdict=gate.verdict or {},
+            override_reason=reason,
+            files=models,
+        )
+    )
+
+
+def _compare_and_set(
+    workload: Workload, name: str, to: ModelVersion, expected: ModelVersion | None
+) -> None:
+    if expected is None:
+        _, is_set = Alias.objects.get_or_create(
+            workload=workload, name=name, defaults={"version": to}
+        )
+    else:
+        still = Alias.objects.filter(workload=workload, name=name, version=expected)
+        is_set = still.update(version=to, moved_at=Now()) == 1
+    if not is_set:
+        raise Conflict(f"somebody moved {name} meanwhile: look where it is now, then decide again")
+
+
+def _keep_as_previous(workload: Workload, former: ModelVersion, user: User | None) -> None:
+    name = Alias.Name.PREVIOUS
+    known = Alias.objects.filter(workload=workload, name=name).select_related("version").first()
+    Alias.objects.update_or_create(workload=workload, name=name, defaults={"version": former})
+    _record_move(workload, name, known.version if known else None, former, user)
+
+
+def _record_move(
+    workload: Workload,
+    name: str,
+    former: ModelVersion | None,
+    to: ModelVersion,
+    user: User | None,
+) -> None:
+    AliasMove.objects.create(
+        workload=workload, name=name, from_version=former, to_version=to, moved_by=user
+    )

@@ -1,0 +1,113 @@
+"""The administrator's view: people and projects to manage, everything else to look at."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Model
+from django.http import HttpRequest
+
+from factory.models import (
+    ApiKey,
+    CapturedCall,
+    DatasetVersion,
+    Example,
+    ImportJob,
+    Membership,
+    Project,
+    Upstream,
+    Workload,
+)
+
+
+class LookOnly(admin.ModelAdmin[Model]):
+    """Rows that only services change."""
+
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Refuse."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Refuse."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Refuse."""
+        return False
+
+
+class MembershipInline(admin.TabularInline[Membership, Project]):
+    """A project's members."""
+
+    model = Membership
+    extra = 1
+    autocomplete_fields = ["user"]
+
+
+@admin.register(Project)
+class ProjectAdmin(admin.ModelAdmin[Project]):
+    """Projects and their members."""
+
+    list_display = ["slug", "name", "created_at"]
+    search_fields = ["slug", "name"]
+    inlines = [MembershipInline]
+
+
+@admin.register(Workload)
+class WorkloadAdmin(LookOnly):
+    """Workloads."""
+
+    list_display = ["slug", "project", "kind", "metric", "retention_days"]
+    list_filter = ["project", "kind"]
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(LookOnly):
+    """Keys, without what they are."""
+
+    list_display = ["name", "project", "prefix", "created_at", "last_used_at", "revoked_at"]
+    exclude = ["hash"]
+
+
+@admin.register(Upstream)
+class UpstreamAdmin(LookOnly):
+    """Upstreams, without their keys."""
+
+    list_display = ["name", "project", "base_url", "is_default"]
+    exclude = ["key_ciphertext"]
+
+
+@admin.register(CapturedCall)
+class CapturedCallAdmin(LookOnly):
+    """Calls, found by their request id."""
+
+    list_display = ["request_id", "project", "request_model", "status_code", "created_at"]
+    search_fields = ["request_id__exact"]
+    list_select_related = ["project"]
+    ordering = ["-id"]
+
+
+@admin.register(Example)
+class ExampleAdmin(LookOnly):
+    """Examples."""
+
+    list_display = ["id", "workload", "split", "status", "provenance"]
+    list_select_related = ["workload__project"]
+    ordering = ["-id"]
+
+
+@admin.register(DatasetVersion)
+class DatasetVersionAdmin(LookOnly):
+    """Dataset versions."""
+
+    list_display = ["__str__", "digest", "created_by", "created_at"]
+    list_select_related = ["dataset", "created_by"]
+
+
+@admin.register(ImportJob)
+class ImportJobAdmin(LookOnly):
+    """Imports."""
+
+    list_display = ["id", "project", "filename", "status", "attempt", "created_at"]
+    list_filter = ["status"]

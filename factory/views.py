@@ -1,0 +1,372 @@
+"""Pages of projects, calls, examples and dataset versions. Each view starts at a gate."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID
+
+from django import forms
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.models import User
+from django.core.files.uploadedfile import UploadedFile
+from django.db import connection
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+
+from factory import selectors
+from factory.decorators import error_response, signed_in, unreadable
+from factory.errors import Forbidden, InvalidInput, NotFound, UnderstudyError
+from factory.forms import (
+    CallFilterForm,
+    ExampleFilterForm,
+    ImportForm,
+    KeyForm,
+    LabelSetForm,
+    MemberForm,
+    ProjectForm,
+    UpstreamForm,
+    WorkloadForm,
+    errors_in,
+)
+from factory.models import Membership
+from factory.selectors import CallFilter, project_for_user, workload_for_user
+from factory.services import curate, freeze, imports, jobs, keys, projects
+from factory.storage import open_store
+
+Role = Membership.Role
+
+
+# --- the site -------------------------------------------------------------------------------------
+def healthz(request: HttpRequest) -> HttpResponse:
+    """Say that the process answers."""
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+def readyz(request: HttpRequest) -> HttpResponse:
+    """Say whether requests can be served: 503 while the database is away."""
+    connection.ensure_connection()
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer a request that Django could not read."""
+    return error_response(request, unreadable(exception))
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer a request that Django refused."""
+    return error_response(request, Forbidden("This is not allowed."))
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer for an address that no page has."""
+    return error_response(request, NotFound("There is no page at this address."))
+
+
+def broken(request: HttpRequest) -> HttpResponse:
+    """Answer for an error of ours; the log has it."""
+    return error_response(request, UnderstudyError("Something broke on our side. It was logged."))
+
+
+@signed_in("GET")
+def home(request: HttpRequest) -> HttpResponse:
+    """List the projects of the person who is signed in."""
+    return render(request, "factory/home.html", {"projects": selectors.home_projects(request.user)})
+
+
+@signed_in("GET", "POST")
+def new_project(request: HttpRequest) -> HttpResponse:
+    """Make a project, where the person may."""
+    if not request.user.has_perm("factory.add_project"):
+        raise Forbidden("Only an administrator may make projects.")
+    form = ProjectForm(request.POST or None)
+    if form.is_valid():
+        with errors_in(form):
+            made = projects.create_project(**form.cleaned_data, owner=request.user)
+            return redirect("project", made.slug)
+    return form_page(request, form, title="New project", button="Make the project")
+
+
+# --- a project ------------------------------------------------------------------------------------
+@signed_in("GET")
+def project(request: HttpRequest, project: str) -> HttpResponse:
+    """Show a project: its workloads, and what feeds them."""
+    found = project_for_user(request.user, project)
+    page = selectors.project_page(found, request.user)
+    return render(request, "factory/project.html", {"project": found, "page": page})
+
+
+@signed_in("GET", "POST")
+def new_workload(request: HttpRequest, project: str) -> HttpResponse:
+    """Make a workload by hand."""
+    found = project_for_user(request.user, project, Role.LEAD)
+    form = WorkloadForm(request.POST or None)
+    if form.is_valid():
+        with errors_in(form):
+            made = projects.create_workload(found, **form.cleaned_data)
+            return redirect("workload", found.slug, made.slug)
+    return form_page(request, form, title="New workload", button="Make the workload", project=found)
+
+
+@never_cache
+@signed_in("GET", "POST")
+def new_key(request: HttpRequest, project: str) -> HttpResponse:
+    """Make a key and show it, this once."""
+    found = project_for_user(request.user, project, Role.OWNER)
+    form = KeyForm(request.POST or None)
+    if form.is_valid():
+        with errors_in(form):
+            key, raw = keys.create_key(found, **form.cleaned_data)
+            made = {"project": found, "key": key, "raw": raw}
+            return render(request, "factory/key.html", made)
+    return form_page(request, form, title="New API key", button="Make the key", project=found)
+
+
+@signed_in("POST")
+def revoke_key(request: HttpRequest, project: str, key: int) -> HttpResponse:
+    """End a key."""
+    found = project_for_user(request.user, project, Role.OWNER)
+    keys.revoke_key(selectors.key_of_project(found, key))
+    messages.success(request, "The key is revoked: the next request with it is refused.")
+    return redirect("project", project)
+
+
+@signed_in("GET", "POST")
+def new_member(request: HttpRequest, project: str) -> HttpResponse:
+    """Give a person a role."""
+    found = project_for_user(request.user, project, Role.OWNER)
+    form = MemberForm(request.POST or None)
+    if form.is_valid():
+        person = User.objects.filter(username=form.cleaned_data["username"]).first()
+        if person is None:
+            form.add_error("username", "Nobody here has this name. An administrator adds people.")
+        else:
+            projects.add_member(found, person, form.cleaned_data["role"])
+            return redirect("project", project)
+    return form_page(request, form, title="Add a member", button="Add", project=found)
+
+
+@signed_in("GET", "POST")
+def new_upstream(request: HttpRequest, project: str) -> HttpResponse:
+    """Make or change an upstream."""
+    found = project_for_user(request.user, project, Role.OWNER)
+    form = UpstreamForm(request.POST or None)
+    if form.is_valid():
+        data = form.cleaned_data
+        with errors_in(form):
+            saved = projects.save_upstream(
+                found,
+                name=data["name"],
+                base_url=data["base_url"],
+                key=data["key"] or None,
+                is_default=data["is_default"],
+                prices=selectors.prices_with(found, data["name"], form.prices()),
+            )
+            messages.success(request, f"{saved.name} is saved.")
+            return redirect("project", project)
+    return form_page(request, form, title="Upstream", button="Save", project=found)
+
+
+@signed_in("POST")
+def curate_calls(request: HttpRequest, project: str) -> HttpResponse:
+    """Turn new calls into examples."""
+    found = project_for_user(request.user, project, Role.LEAD)
+    counts = curate.curate(found)
+    said = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items() if count)
+    messages.success(request, f"Curated: {said}." if said else "There were no new calls to curate.")
+    return redirect("project", project)
+
+
+@signed_in("GET", "POST")
+def new_import(request: HttpRequest, project: str) -> HttpResponse:
+    """Take a log file in."""
+    found = project_for_user(request.user, project, Role.LEAD)
+    form = ImportForm(request.POST or None, request.FILES or None)
+    if form.is_valid():
+        upload = form.cleaned_data["file"]
+        with errors_in(form), on_disk(upload) as path:
+            name = upload.name or "calls.jsonl"
+            job = imports.start_import(found, path, filename=name, user=request.user)
+            return redirect("import", project, job.pk)
+    return form_page(
+        request, form, title="Import a log file", button="Import", project=found,
+        note="factory/_import_note.html",
+    )  # fmt: skip
+
+
+@signed_in("GET")
+def import_page(request: HttpRequest, project: str, job: int) -> HttpResponse:
+    """Show an import's progress."""
+    found = project_for_user(request.user, project)
+    shown = selectors.import_of_project(found, job)
+    return render(request, "factory/import.html", {"project": found, "job": shown})
+
+
+@signed_in("GET")
+def import_live(request: HttpRequest, project: str, job: int) -> HttpResponse:
+    """Show the part of an import's page that moves."""
+    found = project_for_user(request.user, project)
+    shown = selectors.import_of_project(found, job)
+    return render(request, "factory/_import.html", {"project": found, "job": shown})
+
+
+@signed_in("POST")
+def cancel_import(request: HttpRequest, project: str, job: int) -> HttpResponse:
+    """Stop an import; what came in stays."""
+    found = project_for_user(request.user, project, Role.LEAD)
+    jobs.cancel(selectors.import_of_project(found, job))
+    return redirect("import", project, job)
+
+
+# --- calls and examples ---------------------------------------------------------------------------
+@signed_in("GET")
+def project_calls(request: HttpRequest, project: str) -> HttpResponse:
+    """List a project's calls, whatever workload they belong to."""
+    found = project_for_user(request.user, project)
+    form = CallFilterForm(request.GET)
+    page = selectors.calls_page(found, only=call_filter(form), at=request.GET.get("at", ""))
+    models = selectors.recent_models(found)
+    shown = {"project": found, "form": form, "page": page, "models": models}
+    return render(request, "factory/calls.html", shown)
+
+
+@signed_in("GET")
+def calls(request: HttpRequest, project: str, workload: str) -> HttpResponse:
+    """List a workload's calls."""
+    found = workload_for_user(request.user, project, workload)
+    form = CallFilterForm(request.GET)
+    only, at = call_filter(form), request.GET.get("at", "")
+    page = selectors.calls_page(found.project, workload=found, only=only, at=at)
+    models = selectors.recent_models(found.project)
+    shown = {"project": found.project, "workload": found, "form": form, "page": page, "models": models}
+    return render(request, "factory/calls.html", shown)
+
+
+@signed_in("GET")
+def call(request: HttpRequest, project: str, call: UUID) -> HttpResponse:
+    """Show one call, whole."""
+    found = project_for_user(request.user, project)
+    shown = selectors.call_of_project(found, call)
+    context = {"project": found, "workload": shown.workload, "call": shown}
+    return render(request, "factory/call.html", context)
+
+
+@signed_in("GET")
+def examples(request: HttpRequest, project: str, workload: str) -> HttpResponse:
+    """List a workload's examples."""
+    found = workload_for_user(request.user, project, workload)
+    form = ExampleFilterForm(request.GET)
+    only = form.cleaned_data if form.is_valid() else {}
+    page = selectors.examples_page(found, **only, at=request.GET.get("at", ""))
+    counts = selectors.example_counts(found)
+    shown = {"project": found.project, "workload": found, "form": form, "page": page}
+    return render(request, "factory/examples.html", {**shown, "counts": counts})
+
+
+@signed_in("GET", "POST")
+def label_set(request: HttpRequest, project: str, workload: str) -> HttpResponse:
+    """Fix a workload's label set."""
+    found = workload_for_user(request.user, project, workload, Role.LEAD)
+    form = LabelSetForm(request.POST or None, initial={"labels": "\n".join(found.labels)})
+    if form.is_valid():
+        with errors_in(form):
+            curate.set_label_set(found, form.cleaned_data["labels"])
+            messages.success(request, "The label set is fixed.")
+            return redirect("workload", project, workload)
+    return form_page(
+        request, form, title="Label set", button="Fix the label set",
+        project=found.project, workload=found,
+    )  # fmt: skip
+
+
+# --- dataset versions -----------------------------------------------------------------------------
+@signed_in("GET")
+def datasets(request: HttpRequest, project: str, workload: str) -> HttpResponse:
+    """List a workload's dataset versions."""
+    found = workload_for_user(request.user, project, workload)
+    versions = selectors.dataset_versions(found)
+    shown = {
+        "project": found.project,
+        "workload": found,
+        "versions": versions,
+        "counts": selectors.example_counts(found),
+    }
+    return render(request, "factory/datasets.html", shown)
+
+
+@signed_in("POST")
+def freeze_dataset(request: HttpRequest, project: str, workload: str) -> HttpResponse:
+    """Freeze the examples as they are now."""
+    found = workload_for_user(request.user, project, workload, Role.LEAD)
+    try:
+        version = freeze.freeze(found, user=request.user)
+    except InvalidInput as error:
+        messages.error(request, f"Not frozen: {error.message}.")
+        return redirect("datasets", project, workload)
+    return redirect("dataset_version", project, workload, version.dataset.name, version.number)
+
+
+@signed_in("GET")
+def dataset_version(
+    request: HttpRequest, project: str, workload: str, name: str, number: int
+) -> HttpResponse:
+    """Show a frozen version: what is in it, and where each row came from."""
+    found = workload_for_user(request.user, project, workload)
+    version = selectors.dataset_version_of(found, name, number)
+    page = selectors.entries_page(version, request.GET.get("at", ""))
+    shown = {"project": found.project, "workload": found, "version": version, "page": page}
+    return render(request, "factory/dataset.html", shown)
+
+
+@signed_in("GET")
+def dataset_rows(
+    request: HttpRequest, project: str, workload: str, name: str, number: int
+) -> StreamingHttpResponse:
+    """Send a version's rows; who may only look may not take them along."""
+    found = workload_for_user(request.user, project, workload, Role.REVIEWER)
+    version = selectors.dataset_version_of(found, name, number)
+    filename = f"{found.slug}-{name}-v{number}.jsonl"
+    return StreamingHttpResponse(
+        stream(open_store(settings.STORAGE_URL).read(version.file_sha256)),
+        content_type="application/jsonl",
+        headers={
+            "Content-Disposition": f'attachment; filename="{filename}"',
+            "Content-Length": str(version.file_bytes),
+        },
+    )
+
+
+# --- what several views share ---------------------------------------------------------------------
+def form_page(
+    request: HttpRequest, form: forms.Form, *, title: str, button: str, **context: object
+) -> HttpResponse:
+    """Show a form on a page of its own, with what was wrong the last time; 422 if something was."""
+    shown = {"form": form, "heading": title, "button": button, **context}
+    status = 422 if form.is_bound and form.errors else 200
+    return render(request, "form.html", shown, status=status)
+
+
+def call_filter(form: CallFilterForm) -> CallFilter:
+    """Return what was asked for; a field that makes no sense narrows nothing."""
+    form.is_valid()
+    return CallFilter(**form.cleaned_data)
+
+
+@contextmanager
+def on_disk(upload: UploadedFile) -> Iterator[Path]:
+    """Give an upload a path, whether Django kept it in memory or not."""
+    with tempfile.NamedTemporaryFile() as file:
+        for chunk in upload.chunks():
+            file.write(chunk)
+        file.flush()
+        yield Path(file.name)
+
+
+async def stream(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Read blocking chunks in a thread: under ASGI Django would gather a plain iterator whole."""
+    while chunk := await asyncio.to_thread(next, chunks, b""):
+        yield chunk

@@ -1,0 +1,111 @@
+"""What an answer must look like: a label of the set, JSON of the schema, or some text."""
+
+import json
+import re
+from typing import Any
+
+import orjson
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError, ValidationError, best_match
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+
+from factory.digest import canonical_json
+from factory.errors import InvalidInput
+from factory.messages import Json, clean
+
+WRAPPED = "answer"  # structured output must be an object: any other answer is its one field
+
+
+class BrokenAnswer(ValueError):
+    """The text is no answer of the format; the sentence says why, to a teacher or to a person."""
+
+
+def labels_of(schema: Json | None) -> list[str]:
+    """Return a schema's label set, empty where its answers are not labels."""
+    is_set = schema is not None and schema.get("type") == "string"
+    return list(schema.get("enum", [])) if schema and is_set else []
+
+
+def is_wrapped(schema: Json) -> bool:
+    """Tell whether a teacher gives the answer as the one field of an object."""
+    return schema.get("type") != "object"
+
+
+def check_schema(schema: Json | None) -> None:
+    """Refuse (`InvalidInput`) what is not a JSON Schema."""
+    if schema is None:
+        return
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        raise InvalidInput(f"output_schema: {error.message}", param="output_schema") from error
+
+
+def check_output(text: str, schema: Json | None) -> str:
+    """Return an output as it is kept; `BrokenAnswer` names what is allowed.
+
+    Labels and texts lose outer spaces, JSON is written one way, so that equal answers look equal.
+    """
+    text = text.strip()
+    if not text:
+        raise BrokenAnswer("the answer is empty")
+    if schema is None:
+        return text
+    if labels := labels_of(schema):
+        if text not in labels:
+            raise BrokenAnswer(f"{text[:80]!r} is not one of: {', '.join(labels)}")
+        return text
+    return _checked_json(_loads(text), schema)
+
+
+def read_reply(text: str, schema: Json | None) -> str:
+    """Return the output that a teacher's reply holds; `BrokenAnswer` where it holds none.
+
+    Endpoints that ignore the asked format are met half-way: a code fence is dropped, and an
+    unwrapped answer is taken where it is right by itself.
+    """
+    text = re.sub(r"\A\s*```\w*\n(.*?)\n?```\s*\Z", r"\1", text, flags=re.DOTALL).strip()
+    if schema is None or not is_wrapped(schema):
+        return check_output(text, schema)
+    try:
+        value = _loads(text)
+    except BrokenAnswer:
+        return check_output(text, schema)
+    if isinstance(value, dict) and set(value) == {WRAPPED}:
+        value = value[WRAPPED]
+    return check_output(value if isinstance(value, str) else json.dumps(value), schema)
+
+
+def comparable(output: str, schema: Json | None) -> str:
+    """Return a text that is equal for equal answers: canonical JSON where the answer is JSON."""
+    if schema is None or labels_of(schema):
+        return output.strip()
+    try:
+        return canonical_json(_loads(output)).decode()
+    except (BrokenAnswer, ValueError):
+        return output.strip()
+
+
+def _loads(text: str) -> Any:
+    try:
+        return clean(orjson.loads(text))
+    except (orjson.JSONDecodeError, InvalidInput) as error:
+        raise BrokenAnswer(f"the answer is not JSON: {error}") from error
+
+
+def _checked_json(value: Any, schema: Json) -> str:
+    # A registry of its own: the default one fetches remote $refs from wherever they point to.
+    validator = Draft202012Validator(schema, registry=Registry())
+    try:
+        problem: ValidationError | None = best_match(validator.iter_errors(value))
+    except Unresolvable as error:
+        raise BrokenAnswer(f"the schema refers to what it does not hold: {error}") from error
+    if problem is not None:
+        where = problem.json_path.removeprefix("$").removeprefix(".")
+        said = problem.message[:300]
+        raise BrokenAnswer(f"{where}: {said}" if where else said)
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise BrokenAnswer("the answer holds a number that JSON cannot say") from error
