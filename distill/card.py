@@ -8,11 +8,11 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from distill.gate import Verdict
 from distill.manifest import SUMS_FILE, FileEntry
 
-DASH = "–"
+DASH = "-"  # where nothing was measured
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Score:
 
     subject: str
     n: int
-    score: float | None = None
-    low: float | None = None
-    high: float | None = None
+    score: float
+    low: float
+    high: float
     p50_ms: float | None = None
     p99_ms: float | None = None
     usd_per_1000: float | None = None
@@ -34,7 +34,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Card:
-    """What the card tells. `verdict` is the gate's: `{"passed", "reasons": [{"sentence", ...}]}`."""
+    """What the card tells; `files` are the model files, the one to recommend first."""
 
     repository: str
     number: int
@@ -49,7 +49,7 @@ class Card:
     dataset_digest: str
     dataset_counts: Mapping[str, int]
     scores: Sequence[Score]
-    verdict: Mapping[str, Any]
+    verdict: Verdict | None
     override_reason: str
     files: Sequence[FileEntry]
 
@@ -89,7 +89,7 @@ def about(card: Card) -> str:
     revision = f" at revision {_code(card.base_revision)}" if card.base_revision else ""
     licence = _code(card.licence) if card.licence else "that of the base model, which see"
     text = (
-        f"A small student for one job, {escaped(card.kind)}, distilled from the answers of a larger "
+        f"A small student for one {escaped(card.kind)} job, distilled from the answers of a larger "
         f"model and merged into {_code(card.base_model)}{revision}. Licence: {licence}.\n"
     )
     if card.instruction:
@@ -107,8 +107,8 @@ def score_table(card: Card) -> str:
         (
             escaped(score.subject),
             f"{score.n:,}",
-            _percent(score.score),
-            _interval(score.low, score.high),
+            f"{score.score:.1%}",
+            f"{score.low:.1%} to {score.high:.1%}",
             _figure(score.p50_ms, "{:,.0f} ms"),
             _figure(score.p99_ms, "{:,.0f} ms"),
             _figure(score.usd_per_1000, "{:,.4f}"),
@@ -123,13 +123,15 @@ def score_table(card: Card) -> str:
 
 def verdict_text(card: Card) -> str:
     """Say what the gate decided, and on which grounds."""
-    passed = bool(card.verdict.get("passed"))
-    lines = [f"The gate **{'passed' if passed else 'refused'}** this version:\n"]
-    for reason in card.verdict.get("reasons", []):
-        mark = "met" if reason.get("passed") else "**not met**"
-        lines.append(f"- {mark}: {escaped(str(reason.get('sentence', '')))}")
+    if card.verdict is None:
+        lines = ["The gate has **not decided** on this version.\n"]
+    else:
+        outcome = "passed" if card.verdict.passed else "refused"
+        lines = [f"The gate **{outcome}** this version:\n"]
+        for check in card.verdict.checks:
+            lines.append(f"- {'met' if check.passed else '**not met**'}: {escaped(check.reason)}")
     if card.override_reason:
-        lines.append(f"\nIt was published all the same: {escaped(card.override_reason)}")
+        lines.append(f"\nIt was published by a person's decision: {escaped(card.override_reason)}")
     return "\n".join(lines) + "\n"
 
 
@@ -214,11 +216,3 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _figure(value: float | None, form: str) -> str:
     return DASH if value is None else form.format(value)
-
-
-def _percent(value: float | None) -> str:
-    return _figure(None if value is None else 100 * value, "{:.1f} %")
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    return DASH if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f} %"

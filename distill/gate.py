@@ -59,6 +59,7 @@ class Verdict:
 
 def decide(
     student: Subject,
+    *,
     teacher: Subject,
     base: Subject,
     unquantized: Subject,

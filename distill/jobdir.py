@@ -216,7 +216,7 @@ def _chat_row(line: str, where: str) -> Json:
     except ValueError as error:
         raise InputError(f"{where}: not JSON ({error})") from error
     messages = row.get("messages") if isinstance(row, dict) else None
-    if not isinstance(messages, list) or len(messages) < 2:
+    if not isinstance(messages, list) or not messages[1:]:
         raise InputError(f"{where}: 'messages' must hold a question and an answer")
     if not all(isinstance(message, dict) for message in messages):
         raise InputError(f"{where}: every message must be an object")

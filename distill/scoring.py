@@ -174,12 +174,12 @@ def _exact_match(prediction: Prediction, known: set[str]) -> RowScore:
 
 def _json_fields(prediction: Prediction, required: Sequence[str]) -> RowScore:
     answer, expected = _json_object(prediction.output), _json_object(prediction.expected)
+    is_valid = answer is not None and all(key in answer for key in required)
     if answer is None or expected is None:
-        return RowScore(prediction.id, is_correct=False, is_valid=False, field_f1=0.0)
+        return RowScore(prediction.id, is_correct=False, is_valid=is_valid, field_f1=0.0)
     given, wanted = set(_leaves(answer)), set(_leaves(expected))
     hits = len(given & wanted)
     f1 = 2 * hits / (len(given) + len(wanted)) if given or wanted else 1.0
-    is_valid = all(key in answer for key in required)
     return RowScore(prediction.id, answer == expected, is_valid, f1)
 
 

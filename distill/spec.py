@@ -13,6 +13,10 @@ from factory.digest import canonical_json, digest_of
 SPEC_VERSION = 1
 QUANTIZATIONS = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M")
 PROFILE_FILE = "understudy.json"
+SHORTEST_LENGTH = 16
+MOST_EPOCHS = 1000
+FEW_ROWS = 1000
+MANY_ROWS = 20_000
 
 
 class SpecError(ValueError):
@@ -45,15 +49,15 @@ class TrainSpec:
     dataset_digest: str = ""
 
     def __post_init__(self) -> None:
-        _require(bool(self.base_model), "base_model", "is empty")
+        _require(self.base_model, "base_model", "is empty")
         _require(self.method == "lora", "method", "must be 'lora'")
         for name in ("lora_r", "lora_alpha", "batch_size", "gradient_accumulation", "patience"):
             _require(getattr(self, name) >= 1, name, "must be at least 1")
         for name in ("evaluations", "threads"):
             _require(getattr(self, name) >= 1, name, "must be at least 1")
-        _require(self.max_length >= 16, "max_length", "must be at least 16 tokens")
+        _require(self.max_length >= SHORTEST_LENGTH, "max_length", "is too short for a chat")
         _require(0 < self.learning_rate < 1, "learning_rate", "must be between 0 and 1")
-        _require(0 < self.epochs <= 1000, "epochs", "must be between 0 and 1000")
+        _require(0 < self.epochs <= MOST_EPOCHS, "epochs", "must be between 0 and 1000")
         _require(0 <= self.lora_dropout < 1, "lora_dropout", "must be from 0 to below 1")
         _require(0 <= self.warmup < 1, "warmup", "is a share of the steps, from 0 to below 1")
         _require(self.weight_decay >= 0, "weight_decay", "must not be negative")
@@ -72,11 +76,11 @@ class ExportSpec:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        _require(bool(self.base_model), "base_model", "is empty")
-        _require(bool(self.adapter), "adapter", "is empty")
+        _require(self.base_model, "base_model", "is empty")
+        _require(self.adapter, "adapter", "is empty")
         file_stem = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}", self.name)
         _require(file_stem is not None, "name", "must be a file name of [A-Za-z0-9._-]")
-        _require(bool(self.quantizations), "quantizations", "is empty")
+        _require(self.quantizations, "quantizations", "is empty")
         unknown = sorted(set(self.quantizations) - set(QUANTIZATIONS))
         _require(not unknown, "quantizations", f"knows no {unknown}; use {list(QUANTIZATIONS)}")
         _require(self.threads >= 1, "threads", "must be at least 1")
@@ -99,7 +103,7 @@ class EvalSpec:
 
     def __post_init__(self) -> None:
         _require(self.engine in ("hf", "gguf"), "engine", "must be 'hf' or 'gguf'")
-        _require(bool(self.model), "model", "is empty")
+        _require(self.model, "model", "is empty")
         _require(self.engine == "hf" or not self.adapter, "adapter", "is for engine 'hf' only")
         for name in ("max_new_tokens", "max_length", "threads"):
             _require(getattr(self, name) >= 1, name, "must be at least 1")
@@ -166,7 +170,7 @@ def _checked(name: str, value: object, hint: object) -> object:
     return value
 
 
-def _require(condition: bool, name: str, problem: str) -> None:
+def _require(condition: object, name: str, problem: str) -> None:
     if not condition:
         raise SpecError(f"{name} {problem}")
 
@@ -208,17 +212,17 @@ class Recommendation:
 
 def recommended(profile: BaseProfile, rows: int) -> dict[str, Recommendation]:
     """Return starting values of the fields of `TrainSpec` that depend on base or data size."""
-    few = rows < 1000
+    few = rows < FEW_ROWS
     values = {
         "learning_rate": Recommendation(2e-4, "LoRA's usual rate, about ten times full tuning's"),
         "epochs": Recommendation(
             5.0 if few else 3.0, f"{rows} rows: {'few, so more passes' if few else 'enough'}"
         ),
         "lora_r": Recommendation(
-            16 if rows <= 20_000 else 32, f"rank enough for {rows} rows of one narrow job"
+            16 if rows <= MANY_ROWS else 32, f"rank enough for {rows} rows of one narrow job"
         ),
         "batch_size": Recommendation(8, "LoRA learns best with small batches"),
-        "train_embeddings": Recommendation(False, "a pretrained base knows its vocabulary"),
+        "train_embeddings": Recommendation(value=False, reason="a pretrained base knows its words"),
     }
     values["lora_alpha"] = Recommendation(2 * int(values["lora_r"].value), "twice the rank")
     source = f"measured for {profile.name or 'this base'} by its builder"

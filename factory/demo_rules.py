@@ -72,13 +72,7 @@ class QueueRules:
             for sentence in said:
                 for phrase in _phrases(sentence):
                     users[phrase].add(queue)
-        self._votes = {
-            phrase: (
-                math.log(len(spoken) / len(queues)) * (1 + phrase.count(" ")),
-                queues - {_NO_QUEUE},
-            )
-            for phrase, queues in users.items()
-        }
+        self._votes = {phrase: _vote(phrase, queues) for phrase, queues in users.items()}
 
     def read(self, text: str) -> Reading:
         """Route one ticket."""
@@ -87,18 +81,17 @@ class QueueRules:
         for sentence in _SENTENCE_END.split(_ADDRESS.sub(" ", text.lower())):
             words = [self._corrected(word) for word in _words(sentence)]
             weight = _ASIDE_WEIGHT if _ASIDE.search(" ".join(words)) else 1.0
-            for phrase in _phrases(words) & self._votes.keys():
-                strength, queues = self._votes[phrase]
+            for phrase in _phrases(words):
+                strength, queues = self._votes.get(phrase, (0.0, frozenset()))
                 for queue in queues:
                     said[queue] += strength
                     meant[queue] += strength * weight
         queue = max(QUEUES, key=lambda name: meant[name])
         runner_up = max((q for q in QUEUES if q != queue), key=lambda name: said[name])
+        doubt = min(1.0, said[runner_up] / said[queue]) if said[queue] else 1.0
         if not said[runner_up]:
-            return Reading(
-                queue, LEXICON["queues"][queue]["confused_with"], 0.0 if said[queue] else 1.0
-            )
-        return Reading(queue, runner_up, min(1.0, said[runner_up] / max(said[queue], 1e-9)))
+            runner_up = LEXICON["queues"][queue]["confused_with"]
+        return Reading(queue, runner_up, doubt)
 
     def _corrected(self, word: str) -> str:
         """The known word within one slip of the finger (SymSpell's deletion index), else `word`."""
@@ -126,19 +119,25 @@ def queue_rules() -> QueueRules:
     return QueueRules()
 
 
-@lru_cache
 def rates_for(overall: float) -> ErrorRates:
     """Rates that make a model err on `overall` of the sample's tickets.
 
     What the rules get wrong by themselves counts towards it, so that a stated 0 is not quite 0.
     """
-    calls = generate(_CALIBRATION_CALLS, _CALIBRATION_SEED)
-    readings = [(queue_rules().read(call.text), call.gold) for call in calls]
-    misread = sum(reading.queue != gold for reading, gold in readings) / len(readings)
-    doubtful = sum(reading.doubt > _DOUBTFUL for reading, _ in readings) / len(readings)
+    misread, doubtful = _shares()
     added = max(0.0, (overall - misread) / (1 - misread))
     hard = min(0.9, _DOUBTFUL_SHARE_OF_MISTAKES * added / doubtful)
     return ErrorRates(plain=(added - hard * doubtful) / (1 - doubtful), doubtful=hard)
+
+
+@lru_cache(maxsize=1)
+def _shares() -> tuple[float, float]:
+    """The shares of the sample's tickets that the rules get wrong, and that they doubt."""
+    calls = generate(_CALIBRATION_CALLS, _CALIBRATION_SEED)
+    readings = [(queue_rules().read(call.text), call.gold) for call in calls]
+    misread = sum(reading.queue != gold for reading, gold in readings)
+    doubtful = sum(reading.doubt > _DOUBTFUL for reading, _ in readings)
+    return misread / len(readings), doubtful / len(readings)
 
 
 def answer(model: str, text: str, rates: ErrorRates, draw: str | None) -> str:
@@ -162,6 +161,12 @@ def _unit(*parts: str) -> float:
     return int.from_bytes(digest[:6]) / 2**48
 
 
+def _vote(phrase: str, queues: set[str]) -> tuple[float, frozenset[str]]:
+    """How loudly a phrase speaks, and for whom: rarer among the queues and longer is louder."""
+    strength = math.log((len(QUEUES) + 1) / len(queues)) * (1 + phrase.count(" "))
+    return strength, frozenset(queues - {_NO_QUEUE})
+
+
 def _said(templates: Iterable[str], random: Random) -> list[list[str]]:
     return [_words(expand(t, random)) for t in templates for _ in range(_EXPANSIONS)]
 
@@ -172,12 +177,14 @@ def _words(text: str) -> list[str]:
     return ["0" if word.isdigit() else _IN_FULL.get(word, word) for word in words]
 
 
-def _phrases(words: list[str]) -> set[str]:
-    return {
+def _phrases(words: list[str]) -> list[str]:
+    """Each run of up to three words once, in a fixed order: sums of floats depend on it."""
+    found = (
         " ".join(words[start : start + length])
         for length in range(1, _LONGEST_PHRASE + 1)
         for start in range(len(words) - length + 1)
-    }
+    )
+    return list(dict.fromkeys(found))
 
 
 def _one_letter_less(word: str) -> set[str]:

@@ -131,7 +131,9 @@ class ImportForm(forms.Form):
 class CallFilterForm(forms.Form):
     """What the list of calls is narrowed by."""
 
-    model = forms.CharField(max_length=200, required=False)
+    model = forms.CharField(
+        max_length=200, required=False, widget=forms.TextInput(attrs={"list": "models"})
+    )
     status = forms.ChoiceField(
         choices=[("", "any"), ("ok", "answered"), ("error", "failed")], required=False
     )

@@ -35,9 +35,7 @@ def run_step(spec_type: type[_SpecT], work: Callable[[JobDir, _SpecT], Json]) ->
     try:
         with job.lock():
             job.clear_error()
-            spec = job.spec()
-            if not isinstance(spec, spec_type):
-                raise SpecError(f"the folder holds a {type(spec).__name__}")
+            spec = _spec_of(job, spec_type)
             result = work(job, spec)
             finished = {"spec_digest": spec_digest(spec), "seconds": time.monotonic() - started}
             job.write_result(finished | {"versions": versions()} | result)
@@ -67,6 +65,13 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return known
+
+
+def _spec_of(job: JobDir, spec_type: type[_SpecT]) -> _SpecT:
+    spec = job.spec()
+    if not isinstance(spec, spec_type):
+        raise SpecError(f"the folder holds a {type(spec).__name__}")
+    return spec
 
 
 def _blame_and_message(error: Exception) -> tuple[str, str]:

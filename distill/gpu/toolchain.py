@@ -5,14 +5,16 @@ taking it from there keeps both of one version.
 """
 
 import importlib.metadata
+import re
 import subprocess
 import sys
 import tarfile
 import tempfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-_WANTED_FILES = ("convert_hf_to_gguf.py", "convert_lora_to_gguf.py", "LICENSE")
-_WANTED_FOLDERS = ("conversion", "gguf-py")
+_WANTED = re.compile(
+    r"[^/]+/vendor/llama\.cpp/((?:conversion|gguf-py)/.+|convert_(?:hf|lora)_to_gguf\.py|LICENSE)"
+)
 
 
 class ToolchainError(RuntimeError):
@@ -64,18 +66,10 @@ def _download(folder: Path) -> Path:
 def _unpack(archive: Path, folder: Path) -> None:
     with tarfile.open(archive) as sdist:
         for member in sdist:
-            inside = _path_inside(PurePosixPath(member.name))
-            if inside is not None and member.isfile():
-                member.name = str(inside)
+            wanted = _WANTED.fullmatch(member.name)
+            if wanted and member.isfile():
+                member.name = wanted[1]
                 sdist.extract(member, folder, filter="data")
-
-
-def _path_inside(name: PurePosixPath) -> PurePosixPath | None:
-    parts = name.parts[1:]
-    if parts[:2] != ("vendor", "llama.cpp") or len(parts) < 3:
-        return None
-    is_wanted = (len(parts) == 3 and parts[2] in _WANTED_FILES) or parts[2] in _WANTED_FOLDERS
-    return PurePosixPath(*parts[2:]) if is_wanted else None
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ def train(job: JobDir, spec: TrainSpec) -> Json:
     validation = encoder.training_rows(job.rows("validation"), spec.max_length)
     job.append_progress("load", 1, 1)
 
+    early_stopping = [EarlyStoppingCallback(spec.patience)] if validation else []
     trainer = AnswerTrainer(
         model=load_model(base, _weights_dtype(spec)),
         args=_training_arguments(job, spec, len(rows), has_validation=bool(validation)),
@@ -57,7 +58,7 @@ def train(job: JobDir, spec: TrainSpec) -> Json:
         eval_dataset=Dataset.from_list(validation) if validation else None,
         processing_class=encoder.tokenizer,
         peft_config=_lora_config(spec),
-        callbacks=[ProgressCallback(job), *_early_stopping(spec, bool(validation))],
+        callbacks=[ProgressCallback(job), *early_stopping],
     )
     trainer.train(resume_from_checkpoint=_last_whole_checkpoint(job.work / "checkpoints"))
 
@@ -91,7 +92,7 @@ class AnswerTrainer(SFTTrainer):
         self,
         model: torch.nn.Module,
         inputs: dict[str, Any],
-        return_outputs: bool = False,
+        return_outputs: bool = False,  # noqa: ARG002, FBT001, FBT002  # the trainer's signature
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
         """Return the mean cross entropy of the answers' tokens."""
@@ -158,11 +159,11 @@ class ProgressCallback(TrainerCallback):
 
     def on_log(
         self,
-        args: TrainingArguments,
+        args: TrainingArguments,  # noqa: ARG002  # the trainer's signature, as the next two
         state: TrainerState,
-        control: TrainerControl,
+        control: TrainerControl,  # noqa: ARG002
         logs: dict[str, float] | None = None,
-        **kwargs: object,
+        **kwargs: object,  # noqa: ARG002
     ) -> None:
         """Append one event per logged loss."""
         names = ("loss", "eval_loss", "learning_rate", "epoch", "grad_norm")
@@ -237,10 +238,6 @@ def _lora_config(spec: TrainSpec) -> LoraConfig:
         bias="none",
         task_type="CAUSAL_LM",
     )
-
-
-def _early_stopping(spec: TrainSpec, has_validation: bool) -> list[TrainerCallback]:
-    return [EarlyStoppingCallback(spec.patience)] if has_validation else []
 
 
 def _last_whole_checkpoint(folder: Path) -> str | None:

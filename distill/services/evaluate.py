@@ -22,7 +22,7 @@ from factory.models import DatasetEntry, Workload
 from factory.prices import price_of
 from factory.services import jobs
 from factory.storage import open_store
-from labeling.services.answers import teacher_answers
+from labeling.services.exam import teacher_answers
 
 MAX_NEW_TOKENS = {"classification": 24, "extraction": 256, "generation": 512}
 HOUR_SECONDS = 3600
@@ -104,11 +104,12 @@ def teacher_predictions(evaluation: Evaluation) -> Iterator[Prediction]:
         yield from _recorded_predictions(run, evaluation.split)
         return
     rows = {row["id"]: row["messages"] for row in version_rows(run.dataset_version, evaluation.split)}
-    asked = ((key, messages[:-1]) for key, messages in rows.items())
-    done = 0
-    for answer in teacher_answers(run.teacher, run.workload, asked):
-        done += 1
+
+    def on_progress(done: int) -> None:
         jobs.heartbeat(evaluation, {"done": done, "total": len(rows), "unit": "rows"})
+
+    asked = [(key, messages[:-1]) for key, messages in rows.items()]
+    for answer in teacher_answers(run.teacher, run.workload, asked, on_progress):
         yield Prediction(
             id=answer.id,
             expected=rows[answer.id][-1]["content"],

@@ -3,8 +3,8 @@
 import re
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -12,7 +12,8 @@ from django.db import transaction
 from django.db.models import Max
 from django.db.models.functions import Now
 
-from distill.card import Card, card_text
+from distill.card import Card, Score, card_text
+from distill.gate import Check, Verdict
 from distill.manifest import (
     CARD_FILE,
     MANIFEST_FILE,
@@ -43,12 +44,39 @@ from factory.models.example import Provenance, Split
 from factory.storage import BlobStore, open_store
 from labeling.models import Label
 
-# What clients take where nobody asks for a quantization: llama.cpp's order.
-PREFERRED = ("Q4_K_M", "Q8_0")
-SUBJECTS = (*Evaluation.Subject.values,)
+SUBJECTS = Evaluation.Subject.values  # in the order of the card's table
 ALIAS_OF_REVISION = {"main": Alias.Name.PRODUCTION, "HEAD": Alias.Name.PRODUCTION} | {
     name.value: name for name in Alias.Name
 }
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A version about to be; `shipped` are its files' evaluations, the smallest file first."""
+
+    run: DistillationRun
+    workload: Workload
+    number: int
+    shipped: Sequence[Evaluation]
+    override_reason: str
+
+    @property
+    def compared(self) -> list[Evaluation]:
+        """What the card compares: teacher, base and student, then each file that ships."""
+        done = self.run.evaluations.filter(split=Split.TEST, status=Evaluation.Status.SUCCEEDED)
+        others = done.exclude(subject=Evaluation.Subject.GGUF)
+        return [*sorted(others, key=lambda one: SUBJECTS.index(one.subject)), *self.shipped]
+
+    @property
+    def base_model(self) -> str:
+        """A hub id as it is, of a local folder only its name."""
+        base = self.run.base_model
+        return Path(base).name if base.startswith(("/", ".")) else base
+
+    def name_of(self, evaluation: Evaluation) -> str:
+        """Return the published name of the file that was measured, empty for other subjects."""
+        artifact = evaluation.artifact
+        return gguf_name(self.workload.slug, artifact.quantization) if artifact else ""
 
 
 def publish(
@@ -72,7 +100,8 @@ def publish(
         objections = [*([] if shipped else _refusals(measured)), *_forbidding_terms(run)]
         if objections and not reason:
             raise Conflict(" ".join(objections))
-        return _create_version(run, workload, shipped or measured, reason, user)
+        latest = workload.model_versions.aggregate(top=Max("number"))["top"] or 0
+        return _create(Draft(run, workload, latest + 1, shipped or measured, reason), user)
 
 
 def move_alias(
@@ -147,39 +176,38 @@ def file_at(version: ModelVersion, path: str) -> VersionFile:
 
 
 def _measured(run: DistillationRun) -> list[Evaluation]:
-    """Return the evaluations of the run's GGUF files, the file that clients prefer first."""
-    found = run.evaluations.filter(subject=Evaluation.Subject.GGUF, split=Split.TEST)
-    evaluations = list(found.select_related("artifact").order_by("artifact__filename"))
-    if any(not one.is_final for one in evaluations):
+    """Return the evaluations of the run's GGUF files, the smallest file first."""
+    found = run.evaluations.filter(
+        subject=Evaluation.Subject.GGUF, split=Split.TEST, artifact__isnull=False
+    )
+    evaluations = list(found.select_related("artifact").order_by("artifact__size"))
+    if not all(one.is_final for one in evaluations):
         raise Conflict("A file of this run is still being evaluated.")
     done = [one for one in evaluations if one.status == Evaluation.Status.SUCCEEDED]
     if not done:
-        raise Conflict("No GGUF file of this run was evaluated: there is nothing measured to publish.")
-    return sorted(done, key=lambda one: _preference(_artifact(one)))
+        raise Conflict("No GGUF file of this run was measured yet.")
+    return done
 
 
-def _preference(artifact: Artifact) -> int:
-    known = artifact.quantization in PREFERRED
-    return PREFERRED.index(artifact.quantization) if known else len(PREFERRED)
-
-
-def _artifact(evaluation: Evaluation) -> Artifact:
-    if evaluation.artifact is None:
-        raise Conflict("An evaluation of this run names no file.")
-    return evaluation.artifact
+def _verdict(evaluation: Evaluation) -> Verdict | None:
+    """Read back what the gate said of a file, None before it has."""
+    if evaluation.verdict is None:
+        return None
+    checks = tuple(Check(**check) for check in evaluation.verdict["checks"])
+    return Verdict(passed=evaluation.verdict["passed"], checks=checks)
 
 
 def _passed(evaluation: Evaluation) -> bool:
-    return bool((evaluation.verdict or {}).get("passed"))
+    verdict = _verdict(evaluation)
+    return verdict is not None and verdict.passed
 
 
 def _refusals(measured: Sequence[Evaluation]) -> list[str]:
-    """Return why the gate let no file pass, for the file that came first."""
-    verdict = measured[0].verdict
+    """Return why the gate let no file pass, for the file that comes first."""
+    verdict = _verdict(measured[0])
     if verdict is None:
         return ["The gate has not decided on this run yet."]
-    unmet = [str(r["sentence"]) for r in verdict["reasons"] if not r["passed"]]
-    return ["The gate refused this run.", *unmet]
+    return [f"The gate refused this run: {'; '.join(verdict.reasons)}."]
 
 
 def _forbidding_terms(run: DistillationRun) -> list[str]:
@@ -193,68 +221,46 @@ def _forbidding_terms(run: DistillationRun) -> list[str]:
     )
     if run.teacher is not None and not run.teacher.may_train_on_outputs:
         named.add(run.teacher.name)
-    return [f"The terms of teacher {name} forbid training on its answers." for name in sorted(named)]
+    return [
+        f"The terms of teacher {name} forbid training on its answers." for name in sorted(named)
+    ]
 
 
-def _create_version(
-    run: DistillationRun,
-    workload: Workload,
-    shipped: Sequence[Evaluation],
-    reason: str,
-    user: User | None,
-) -> ModelVersion:
-    """Store the texts and write the rows: a version is visible only when its bytes are all there."""
+def _create(draft: Draft, user: User | None) -> ModelVersion:
+    """Store the texts, then write the rows: a version is seen only when its bytes are all there."""
     store = open_store(settings.STORAGE_URL)
-    latest = workload.model_versions.aggregate(top=Max("number"))["top"] or 0
-    models = [_model_entry(store, workload, _artifact(one)) for one in shipped]
-    evaluations = _evaluations_of(run, shipped)
-    card = _card(run, workload, latest + 1, models, evaluations, reason)
+    models = [_model_entry(store, draft, one.artifact) for one in draft.shipped if one.artifact]
+    card = card_text(_card(draft, models))
     readme = file_entry(CARD_FILE, card.encode())
-    manifest = manifest_bytes(
-        Manifest(
-            repository=str(workload),
-            number=latest + 1,
-            run=run.pk,
-            dataset=_dataset(run),
-            base_model=_base_name(run),
-            base_revision=run.base_revision,
-            spec_digest=run.spec_digest,
-            files=(*models, readme),
-            evaluations=tuple(_measurement(workload, one) for one in evaluations),
-            verdict=shipped[0].verdict or {},
-            override_reason=reason,
-        )
-    )
+    manifest = manifest_bytes(_manifest(draft, (*models, readme)))
     described = file_entry(MANIFEST_FILE, manifest)
     sums = sums_text((*models, readme, described)).encode()
     for content in (card.encode(), manifest, sums):
         _store_bytes(store, content)
     version = ModelVersion.objects.create(
-        workload=workload,
-        number=latest + 1,
-        run=run,
-        evaluation=shipped[0],
+        workload=draft.workload,
+        number=draft.number,
+        run=draft.run,
+        evaluation=draft.shipped[0],
         manifest=manifest.decode(),
         commit=commit_of(manifest),
         card=card,
-        override_reason=reason,
+        override_reason=draft.override_reason,
         created_by=user,
     )
     files = (*models, readme, described, file_entry(SUMS_FILE, sums))
-    VersionFile.objects.bulk_create(
-        VersionFile(version=version, **vars(entry)) for entry in files
-    )
+    VersionFile.objects.bulk_create(VersionFile(version=version, **vars(file)) for file in files)
     return version
 
 
-def _model_entry(store: BlobStore, workload: Workload, artifact: Artifact) -> FileEntry:
+def _model_entry(store: BlobStore, draft: Draft, artifact: Artifact) -> FileEntry:
     try:
         size = store.size(artifact.sha256)
     except NotFound as error:
         raise Unavailable(f"{artifact.filename} is not in the store") from error
     if size != artifact.size:
         raise Unavailable(f"{artifact.filename} is damaged in the store")
-    name = gguf_name(workload.slug, artifact.quantization)
+    name = gguf_name(draft.workload.slug, artifact.quantization)
     return large_entry(name, artifact.sha256, artifact.size)
 
 
@@ -265,60 +271,59 @@ def _store_bytes(store: BlobStore, content: bytes) -> None:
         store.put(Path(file.name))
 
 
-def _evaluations_of(run: DistillationRun, shipped: Sequence[Evaluation]) -> list[Evaluation]:
-    """Return what the card compares: teacher, base and student, then each file that ships."""
-    compared = run.evaluations.filter(split=Split.TEST, status=Evaluation.Status.SUCCEEDED)
-    others = compared.exclude(subject=Evaluation.Subject.GGUF)
-    return [*sorted(others, key=lambda one: SUBJECTS.index(one.subject)), *shipped]
+def _manifest(draft: Draft, files: tuple[FileEntry, ...]) -> Manifest:
+    run, data = draft.run, draft.run.dataset_version
+    return Manifest(
+        repository=str(draft.workload),
+        number=draft.number,
+        run=run.pk,
+        dataset={"name": data.dataset.name, "number": data.number, "digest": data.digest},
+        base_model=draft.base_model,
+        base_revision=run.base_revision,
+        spec_digest=run.spec_digest,
+        files=files,
+        evaluations=tuple(
+            {"subject": one.subject, "file": draft.name_of(one), "metrics": one.metrics}
+            for one in draft.compared
+        ),
+        verdict=draft.shipped[0].verdict or {},
+        override_reason=draft.override_reason,
+    )
 
 
-def _measurement(workload: Workload, evaluation: Evaluation) -> dict[str, Any]:
-    artifact = evaluation.artifact
-    return {
-        "subject": evaluation.subject,
-        "file": gguf_name(workload.slug, artifact.quantization) if artifact else "",
-        "metrics": evaluation.metrics,
-    }
+def _card(draft: Draft, models: Sequence[FileEntry]) -> Card:
+    workload, data = draft.workload, draft.run.dataset_version
+    return Card(
+        repository=str(workload),
+        number=draft.number,
+        kind=workload.kind,
+        metric=workload.metric,
+        instruction=workload.instruction,
+        labels=workload.labels,
+        base_model=draft.base_model,
+        base_revision=draft.run.base_revision,
+        licence=read_profile(Path(draft.run.base_model)).licence,
+        dataset=str(data),
+        dataset_digest=data.digest,
+        dataset_counts={split: data.counts.get(split, 0) for split in Split.values},
+        scores=[_score(one, draft.name_of(one)) for one in draft.compared],
+        verdict=_verdict(draft.shipped[0]),
+        override_reason=draft.override_reason,
+        files=models,
+    )
 
 
-def _dataset(run: DistillationRun) -> dict[str, Any]:
-    version = run.dataset_version
-    return {"name": version.dataset.name, "number": version.number, "digest": version.digest}
-
-
-def _base_name(run: DistillationRun) -> str:
-    """Return a hub id as it is, of a local folder only its name."""
-    return Path(run.base_model).name if Path(run.base_model).is_dir() else run.base_model
-
-
-def _card(
-    run: DistillationRun,
-    workload: Workload,
-    number: int,
-    models: Sequence[FileEntry],
-    evaluations: Sequence[Evaluation],
-    reason: str,
-) -> str:
-    gate = next(one for one in evaluations if one.subject == Evaluation.Subject.GGUF)
-    return card_text(
-        Card(
-            repository=str(workload),
-            number=number,
-            kind=workload.kind,
-            metric=workload.metric,
-            instruction=workload.instruction,
-            labels=workload.labels,
-            base_model=_base_name(run),
-            base_revision=run.base_revision,
-            licence=read_profile(Path(run.base_model)).licence,
-            dataset=str(run.dataset_version),
-            dataset_digest=run.dataset_version.digest,
-            dataset_counts={split: run.dataset_version.counts.get(split, 0) for split in Split.values},
-            scores=[_score(one) for one in evaluations],
-            verdict=gate.verdict or {},
-            override_reason=reason,
-            files=models,
-        )
+def _score(evaluation: Evaluation, file: str) -> Score:
+    metrics = evaluation.metrics
+    return Score(
+        subject=file or Evaluation.Subject(evaluation.subject).label,
+        n=metrics["accuracy"]["n"],
+        score=metrics["accuracy"]["value"],
+        low=metrics["accuracy"]["low"],
+        high=metrics["accuracy"]["high"],
+        p50_ms=metrics["latency_p50_ms"],
+        p99_ms=metrics["latency_p99_ms"],
+        usd_per_1000=metrics["cost_per_1000_usd"],
     )
 
 

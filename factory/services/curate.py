@@ -83,6 +83,15 @@ def add_examples(
     return counts
 
 
+def set_split_shares(workload: Workload, *, validation: float, test: float) -> Workload:
+    """Say which part of new groups is held out; rows that are there already never move."""
+    if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
+        raise InvalidInput("validation and test are shares that leave something to train on")
+    workload.validation_share, workload.test_share = validation, test
+    workload.save(update_fields=["validation_share", "test_share"])
+    return workload
+
+
 def set_label_set(workload: Workload, labels: list[str]) -> Workload:
     """Fix a classification workload's label set."""
     if len(set(labels)) < 2 or not all(label.strip() for label in labels):

@@ -17,7 +17,7 @@ from kombu import Connection
 
 from factory import embedded
 from factory.embedded import AlreadyRunningError, EmbeddedError, Postgres, Redis
-from tests.factory.running import ROOT, Running, ends
+from tests.factory.running import Running, ends
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="the other tests ran as an ordinary user")
 
@@ -50,7 +50,7 @@ def remembered(url: str) -> list[str]:
 
 def owner(data_dir: Path, path: str | None = None, prefix: tuple[str, ...] = ()) -> Running:
     """Start another process that owns a PostgreSQL, if need be with another PATH."""
-    env = os.environ | {"PYTHONPATH": str(ROOT)} | ({"PATH": path} if path else {})
+    env = os.environ | ({"PATH": path} if path else {})
     return Running([*prefix, sys.executable, "-c", OWNER, str(data_dir)], env)
 
 
@@ -136,9 +136,7 @@ def test_a_server_that_outlived_its_owner_is_replaced(tmp_path: Path) -> None:
 
 
 def test_a_second_owner_is_told_who_is_there(postgres: Postgres) -> None:
-    with pytest.raises(
-        AlreadyRunningError, match=f"in use by process {os.getpid()}: stop that"
-    ):
+    with pytest.raises(AlreadyRunningError, match=f"in use by process {os.getpid()}: stop that"):
         Postgres(postgres.data_dir).start()
     assert postgres.is_ready()
 

@@ -1,0 +1,72 @@
+"""Label and review in the admin site: to look at, not to change."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+
+from labeling.models import Guideline, Label, LabelJob, Review, ReviewItem, Teacher
+
+
+class ReadOnlyAdmin(admin.ModelAdmin[Any]):
+    """Every state change has its service; the admin has none."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        """Refuse."""
+        return False
+
+    has_change_permission = has_delete_permission = has_add_permission
+
+
+@admin.register(Teacher)
+class TeacherAdmin(ReadOnlyAdmin):
+    """Teachers by project."""
+
+    list_display = ["name", "project", "upstream", "model", "may_train_on_outputs"]
+    list_select_related = ["project", "upstream__project"]
+
+
+@admin.register(Guideline)
+class GuidelineAdmin(ReadOnlyAdmin):
+    """Guidelines by workload."""
+
+    list_display = ["workload", "number", "created_at"]
+    list_select_related = ["workload__project"]
+
+
+@admin.register(LabelJob)
+class LabelJobAdmin(ReadOnlyAdmin):
+    """Label jobs with their lease."""
+
+    list_display = ["id", "workload", "teacher", "status", "attempt", "spent_usd", "budget_usd"]
+    list_select_related = ["workload__project", "teacher"]
+    list_filter = ["status"]
+
+
+@admin.register(Label)
+class LabelAdmin(ReadOnlyAdmin):
+    """Labels by job."""
+
+    list_display = ["id", "job_id", "example_id", "status", "confidence", "cost_usd"]
+    list_filter = ["status"]
+    show_full_result_count = False
+
+
+@admin.register(ReviewItem)
+class ReviewItemAdmin(ReadOnlyAdmin):
+    """The review queue."""
+
+    list_display = ["id", "workload", "reason", "priority", "status", "leased_by", "lease_until"]
+    list_select_related = ["workload__project", "leased_by"]
+    list_filter = ["status", "reason"]
+    show_full_result_count = False
+
+
+@admin.register(Review)
+class ReviewAdmin(ReadOnlyAdmin):
+    """Decisions, for ever."""
+
+    list_display = ["id", "item_id", "reviewer", "decision", "seconds", "created_at"]
+    list_select_related = ["reviewer"]
+    list_filter = ["decision"]
+    show_full_result_count = False

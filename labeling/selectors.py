@@ -1,0 +1,198 @@
+"""What the pages and services of label and review read."""
+
+from collections import Counter
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db.models import Count, F, Q, QuerySet, Sum
+from django.db.models.functions import Least, Now
+
+from factory.errors import NotFound
+from factory.models import Example, Project, Workload
+from factory.models.example import Provenance, Split
+from labeling.agreement import Share, cohen_kappa, wilson
+from labeling.answers import comparable
+from labeling.models import Guideline, Label, LabelJob, Review, ReviewItem, Teacher, TeacherReply
+
+HUMAN = [Provenance.RELABELED_BY_HUMAN, Provenance.UPLOADED]
+BINS = 10
+
+
+# --- label ----------------------------------------------------------------------------------------
+def teachers_of(project: Project) -> list[Teacher]:
+    """Return a project's teachers by name, each with its upstream."""
+    return list(project.teachers.select_related("upstream").order_by("name"))
+
+
+def teacher_of_project(project: Project, teacher_id: int) -> Teacher:
+    """Return one of a project's teachers."""
+    found = project.teachers.filter(pk=teacher_id).select_related("upstream").first()
+    if found is None:
+        raise NotFound("There is no such teacher, or it is not yours to see.")
+    return found
+
+
+def latest_guideline(workload: Workload) -> Guideline | None:
+    """Return the guideline that counts now."""
+    return workload.guidelines.order_by("-number").first()
+
+
+def unlabeled_examples(workload: Workload, job: LabelJob | None = None) -> QuerySet[Example]:
+    """Return the examples that a teacher may label: none that a person answered or discarded.
+
+    With a job, only those which that job has not labelled yet.
+    """
+    examples = workload.examples.exclude(provenance__in=HUMAN)
+    examples = examples.exclude(status=Example.Status.DISCARDED)
+    if job is None:
+        return examples
+    return examples.exclude(pk__in=job.labels.values("example_id"))
+
+
+def label_jobs_of(workload: Workload) -> list[LabelJob]:
+    """Return a workload's label jobs, the newest first."""
+    found = workload.label_jobs.select_related("teacher__upstream", "guideline", "created_by")
+    return list(found.order_by("-id")[:100])
+
+
+def label_job_of(workload: Workload, job_id: int) -> LabelJob:
+    """Return one of a workload's label jobs."""
+    found = workload.label_jobs.select_related("teacher__upstream", "guideline", "workload")
+    job = found.filter(pk=job_id).first()
+    if job is None:
+        raise NotFound("There is no such label job, or it is not yours to see.")
+    return job
+
+
+@dataclass(frozen=True)
+class LabelJobSummary:
+    """What a label job came to.
+
+    `histogram[i]` counts labels with a confidence from i/10 up, the last one 1.0 itself included;
+    `problems` are the commonest errors with their counts.
+    """
+
+    statuses: dict[str, int]
+    histogram: list[int]
+    spent_usd: Decimal
+    replies: int
+    prompt_tokens: int
+    completion_tokens: int
+    problems: list[tuple[str, int]]
+
+
+def label_job_summary(job: LabelJob) -> LabelJobSummary:
+    """Gather the figures of a label job's page."""
+    statuses = Counter(dict(job.labels.order_by().values_list("status").annotate(n=Count("id"))))
+    counted = job.labels.exclude(status=Label.Status.FAILED).order_by()
+    histogram = [0] * BINS
+    for confidence, n in counted.values_list("confidence").annotate(n=Count("id")):
+        histogram[min(BINS - 1, int(confidence * BINS))] += n
+    paid = TeacherReply.objects.filter(job=job).aggregate(
+        n=Count("id"),
+        usd=Sum("cost_usd"),
+        prompt=Sum("prompt_tokens"),
+        out=Sum("completion_tokens"),
+    )
+    problems = job.labels.exclude(error="").order_by().values_list("error").annotate(n=Count("id"))
+    return LabelJobSummary(
+        statuses={status: statuses[status] for status in Label.Status.values},
+        histogram=histogram,
+        spent_usd=paid["usd"] or Decimal(0),
+        replies=paid["n"],
+        prompt_tokens=paid["prompt"] or 0,
+        completion_tokens=paid["out"] or 0,
+        problems=list(problems.order_by("-n")[:5]),
+    )
+
+
+def latest_confidences(workload: Workload) -> dict[int, float]:
+    """Return how sure the teacher was of each example's present target, where it voted for it."""
+    found = Label.objects.filter(example__workload=workload, output=F("example__target"))
+    found = found.order_by("example", "-id").distinct("example")
+    return dict(found.values_list("example_id", "confidence"))
+
+
+# --- review ---------------------------------------------------------------------------------------
+def review_item_of(workload: Workload, item_id: int) -> ReviewItem:
+    """Return one of a workload's review items with its example."""
+    found = workload.review_items.filter(pk=item_id).select_related("example", "workload").first()
+    if found is None:
+        raise NotFound("There is no such review item, or it is not yours to see.")
+    return found
+
+
+def label_of_item(item: ReviewItem) -> Label | None:
+    """Return what the teacher's latest votes said of an item's example."""
+    found = Label.objects.filter(example=item.example_id).exclude(status=Label.Status.FAILED)
+    return found.select_related("job__teacher").order_by("-id").first()
+
+
+def standing_reviews(workload: Workload) -> QuerySet[Review]:
+    """Return the decisions that count: no undone ones, and no undoing."""
+    reviews = Review.objects.filter(item__workload=workload, undone_by=None)
+    return reviews.exclude(decision=Review.Decision.UNDO)
+
+
+def review_progress(workload: Workload, user: User | None = None) -> dict[str, Any]:
+    """Return the queue's counts: items by state and reason, standing decisions, a person's own.
+
+    `leased` items are open and on somebody's screen. `seconds_per_item` is the mean over standing
+    decisions, a stretch above five minutes counted as five; None before the first.
+    """
+    items = workload.review_items.aggregate(
+        total=Count("id"),
+        open=Count("id", filter=Q(status=ReviewItem.Status.OPEN)),
+        done=Count("id", filter=Q(status=ReviewItem.Status.DONE)),
+        leased=Count("id", filter=Q(status=ReviewItem.Status.OPEN, lease_until__gt=Now())),
+        audit_open=Count(
+            "id", filter=Q(status=ReviewItem.Status.OPEN, reason=ReviewItem.Reason.AUDIT)
+        ),
+        audit_total=Count("id", filter=Q(reason=ReviewItem.Reason.AUDIT)),
+    )
+    Decision = Review.Decision
+    decisions = standing_reviews(workload).aggregate(
+        accepted=Count("id", filter=Q(decision=Decision.ACCEPT)),
+        edited=Count("id", filter=Q(decision=Decision.EDIT)),
+        rejected=Count("id", filter=Q(decision=Decision.REJECT)),
+        skipped=Count("id", filter=Q(decision=Decision.SKIP)),
+        mine=Count("id", filter=Q(reviewer_id=user.pk if user else None)),
+        seconds=Sum(Least(F("seconds"), 300.0)),
+    )
+    seconds = decisions.pop("seconds")
+    counted = sum(decisions[name] for name in ("accepted", "edited", "rejected", "skipped"))
+    return {
+        **items,
+        **decisions,
+        "seconds_per_item": seconds / counted if counted else None,
+    }
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """How often people corrected what they audited: `error` is the share of edited items.
+
+    Discarded items are in neither number. `kappa` is the agreement beyond chance between the
+    targets before and after, None where it is undefined.
+    """
+
+    error: Share
+    kappa: float | None
+
+
+def audit_result(workload: Workload) -> AuditResult:
+    """Measure the machine's labels by the audit: all decided test rows, drawn without a look."""
+    audited = standing_reviews(workload).filter(
+        item__reason=ReviewItem.Reason.AUDIT,
+        item__example__split=Split.TEST,
+        decision__in=[Review.Decision.ACCEPT, Review.Decision.EDIT],
+    )
+    schema = workload.output_schema
+    pairs = [
+        (comparable(before or "", schema), comparable(output, schema))
+        for before, output in audited.values_list("before__target", "output")
+    ]
+    edited = audited.filter(decision=Review.Decision.EDIT).count()
+    return AuditResult(error=wilson(edited, len(pairs)), kappa=cohen_kappa(pairs))
