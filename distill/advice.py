@@ -17,7 +17,6 @@ class Facts:
     untrusted_test_rows: int = 0
     is_frozen: bool = False
     changed_since_freeze: int = 0
-    dataset_version: int = 0  # its primary key
     run: int = 0  # the newest one's
     run_status: str = ""
     is_run_of_newest_version: bool = False

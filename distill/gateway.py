@@ -9,7 +9,8 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +19,7 @@ import aiohttp
 import orjson
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 from uuid_utils.compat import uuid7
 
 from distill.routing import Choice, Target, choose
@@ -48,7 +49,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 REFRESH_SECONDS = 0.5
 KEPT_BYTES = 8 * 1024 * 1024  # of a streamed answer; more is forwarded but not kept
 DRAINED_BYTES = 256 * 1024 * 1024  # a refused body is read this far, so that the client hears why
-CLIENT_CLOSED = 499
+CLIENT_CLOSED = 499  # nginx's number for it
+SERVER_ERROR = 500
 # Of an upstream's answer: what describes the connection, not the answer, and what we say ourselves.
 DROPPED_HEADERS = {
     b"connection", b"keep-alive", b"proxy-authenticate", b"te", b"trailer", b"transfer-encoding",
@@ -60,23 +62,11 @@ DROPPED_HEADERS = {
 class Gateway:
     """What one process's gateway holds: the keys, the outgoing client, the spool, the losses."""
 
+    session: aiohttp.ClientSession
+    spool: SpoolWriter
     keys: dict[str, GatewayKey] = field(default_factory=dict)
-    session: aiohttp.ClientSession | None = None
-    spool: SpoolWriter | None = None
-    refresher: asyncio.Task[None] | None = None
-    loaded: bool = False
+    is_loaded: bool = False
     lost_records: int = 0
-
-    async def start(self) -> None:
-        """Open what needs a running event loop; the first call of a process waits for the keys."""
-        if self.refresher is None or self.refresher.done():
-            self.session = open_session(
-                settings.PRIVATE_UPSTREAM_HOSTS, timeout_seconds=settings.UPSTREAM_TIMEOUT_SECONDS
-            )
-            self.spool = self.spool or SpoolWriter(settings.SPOOL_DIR)
-            self.refresher = asyncio.create_task(self.keep_keys_fresh())
-        if not self.loaded:
-            await self.refresh()
 
     async def keep_keys_fresh(self) -> None:
         """Reload the keys for ever; a database that is away leaves the last good copy in use."""
@@ -90,10 +80,10 @@ class Gateway:
     async def refresh(self) -> None:
         """Load the keys and routes; `Unavailable` where the database does not answer."""
         try:
-            self.keys = await sync_to_async(gateway_keys, thread_sensitive=False)()
+            self.keys = await sync_to_async(load_keys, thread_sensitive=False)()
         except DatabaseError as error:
             raise Unavailable("The database is away; try again.") from error
-        self.loaded = True
+        self.is_loaded = True
 
     def authenticate(self, scope: Scope) -> GatewayKey:
         """Return the live key of a request."""
@@ -110,15 +100,39 @@ class Gateway:
         if call.opted_out:
             return
         try:
-            if self.spool is None:
-                raise OSError("the spool is not open")
             self.spool.append({"project": call.key.project_id, "call": call.record().as_json()})
         except (OSError, ValueError, TypeError, UnderstudyError):
             self.lost_records += 1
             logger.exception("request=%s was not kept, lost=%s", call.id, self.lost_records)
 
 
-gateway = Gateway()
+def load_keys() -> dict[str, GatewayKey]:
+    """Read the keys in a thread of the pool, and leave no connection open there."""
+    try:
+        return gateway_keys()
+    finally:
+        connection.close()
+
+
+_open: list[Gateway] = []  # this process's gateway, between the server's start and its stop
+
+
+@asynccontextmanager
+async def lifespan() -> AsyncIterator[None]:
+    """Hold the gateway open while the server runs."""
+    session = open_session(
+        settings.PRIVATE_UPSTREAM_HOSTS, timeout_seconds=settings.UPSTREAM_TIMEOUT_SECONDS
+    )
+    async with session:
+        gateway = Gateway(session, SpoolWriter(settings.SPOOL_DIR))
+        refresher = asyncio.create_task(gateway.keep_keys_fresh())
+        _open.append(gateway)
+        try:
+            yield
+        finally:
+            _open.remove(gateway)
+            refresher.cancel()
+            gateway.spool.close()
 
 
 class AnswerCut(ConnectionError):
@@ -191,18 +205,22 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] != "http":
         return
     try:
-        await gateway.start()
-        await dispatch(scope, receive, send)
+        if not _open:
+            raise Unavailable("The gateway is not open: the server runs without lifespan.")
+        gateway = _open[-1]
+        if not gateway.is_loaded:
+            await gateway.refresh()
+        await dispatch(gateway, scope, receive, send)
     except UnderstudyError as error:
         await send_json(send, error.http_status, error.body())
 
 
-async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+async def dispatch(gateway: Gateway, scope: Scope, receive: Receive, send: Send) -> None:
     """Send a request to its handler; the key is checked before anything else is read."""
     key = gateway.authenticate(scope)
     route = (scope["method"], scope["path"].rstrip("/"))
     if route == ("POST", "/v1/chat/completions"):
-        await complete(key, scope, receive, send)
+        await complete(gateway, key, scope, receive, send)
     elif route == ("GET", "/v1/models"):
         await list_models(key, send)
     else:
@@ -218,9 +236,11 @@ async def list_models(key: GatewayKey, send: Send) -> None:
     await send_json(send, 200, {"object": "list", "data": rows})
 
 
-async def complete(key: GatewayKey, scope: Scope, receive: Receive, send: Send) -> None:
+async def complete(
+    gateway: Gateway, key: GatewayKey, scope: Scope, receive: Receive, send: Send
+) -> None:
     """Forward one chat completion and keep it."""
-    raw = await read_body(scope, receive)
+    raw = await read_body(receive)
     request = parse_json(raw)
     if not isinstance(request, dict):
         raise InvalidInput("The body must be a JSON object.", code="invalid_json")
@@ -239,13 +259,18 @@ async def complete(key: GatewayKey, scope: Scope, receive: Receive, send: Send) 
     unchanged = raw if call.request.keys() == request.keys() else None
     watcher = asyncio.create_task(wait_for_disconnect(receive))
     try:
-        await forward(call, choice, unchanged, watcher, send)
+        await forward(gateway, call, choice, unchanged, watcher, send)
     finally:
         watcher.cancel()
 
 
 async def forward(
-    call: Call, choice: Choice, unchanged: bytes | None, watcher: asyncio.Task[None], send: Send
+    gateway: Gateway,
+    call: Call,
+    choice: Choice,
+    unchanged: bytes | None,
+    watcher: asyncio.Task[None],
+    send: Send,
 ) -> None:
     """Try the chosen targets in order; the first whose answer can be used is relayed."""
     call.reason = choice.reason
@@ -253,12 +278,14 @@ async def forward(
         is_last = position == len(choice.targets) - 1
         call.provider = target.provider
         try:
-            async with ask(call, target, unchanged) as answer:
-                if answer.status < 500 or is_last:
-                    await relay(call, answer, watcher, send)
+            async with ask(gateway, call, target, unchanged) as answer:
+                if answer.status < SERVER_ERROR or is_last:
+                    await relay(gateway, call, answer, watcher, send)
                     return
         except (aiohttp.ClientError, TimeoutError, UpstreamFailed) as error:
-            logger.warning("request=%s provider=%s: %s", call.id, target.provider, type(error).__name__)
+            logger.warning(
+                "request=%s provider=%s: %s", call.id, target.provider, type(error).__name__
+            )
         call.reason = f"{choice.reason}_failed"
     call.status = UpstreamFailed.http_status
     gateway.keep(call)
@@ -266,10 +293,8 @@ async def forward(
     raise UpstreamFailed(f"The model behind this project {why} (request {call.id}).")
 
 
-def ask(call: Call, target: Target, unchanged: bytes | None) -> Any:
+def ask(gateway: Gateway, call: Call, target: Target, unchanged: bytes | None) -> Any:
     """Start the upstream request: only the address, the key and, for an alias, the model differ."""
-    if gateway.session is None:
-        raise Unavailable("The gateway is starting; try again.")
     body = unchanged
     if body is None or target.model is not None:
         body = orjson.dumps({**call.request, "model": target.model or call.request["model"]})
@@ -283,7 +308,11 @@ def ask(call: Call, target: Target, unchanged: bytes | None) -> Any:
 
 
 async def relay(
-    call: Call, answer: aiohttp.ClientResponse, watcher: asyncio.Task[None], send: Send
+    gateway: Gateway,
+    call: Call,
+    answer: aiohttp.ClientResponse,
+    watcher: asyncio.Task[None],
+    send: Send,
 ) -> None:
     """Pass the answer on as it comes; its record is on disk before its last byte leaves."""
     call.status, call.content_type = answer.status, answer.content_type
@@ -318,8 +347,8 @@ async def wait_for_disconnect(receive: Receive) -> None:
         pass
 
 
-async def read_body(scope: Scope, receive: Receive) -> bytes:
-    """Read a request's body; `TooLarge` past the limit, after reading on so that the client hears it."""
+async def read_body(receive: Receive) -> bytes:
+    """Read a request's body; `TooLarge` past the limit, read on first so that the client hears it."""
     parts: list[bytes] = []
     size = 0
     while True:
@@ -343,4 +372,3 @@ async def send_json(send: Send, status: int, body: object) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(raw)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": raw})
-

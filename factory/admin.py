@@ -3,7 +3,6 @@
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Model
 from django.http import HttpRequest
 
 from factory.models import (
@@ -19,25 +18,19 @@ from factory.models import (
 )
 
 
-class LookOnly(admin.ModelAdmin[Model]):
-    """Rows that only services change."""
+class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic when it runs
+    """Every state change has its service; the admin has none."""
 
     show_full_result_count = False
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         """Refuse."""
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Refuse."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Refuse."""
-        return False
+    has_change_permission = has_delete_permission = has_add_permission
 
 
-class MembershipInline(admin.TabularInline[Membership, Project]):
+class MembershipInline(admin.TabularInline):  # type: ignore[type-arg]  # as above
     """A project's members."""
 
     model = Membership
@@ -46,7 +39,7 @@ class MembershipInline(admin.TabularInline[Membership, Project]):
 
 
 @admin.register(Project)
-class ProjectAdmin(admin.ModelAdmin[Project]):
+class ProjectAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # as above
     """Projects and their members."""
 
     list_display = ["slug", "name", "created_at"]
@@ -55,7 +48,7 @@ class ProjectAdmin(admin.ModelAdmin[Project]):
 
 
 @admin.register(Workload)
-class WorkloadAdmin(LookOnly):
+class WorkloadAdmin(ReadOnlyAdmin):
     """Workloads."""
 
     list_display = ["slug", "project", "kind", "metric", "retention_days"]
@@ -63,7 +56,7 @@ class WorkloadAdmin(LookOnly):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(LookOnly):
+class ApiKeyAdmin(ReadOnlyAdmin):
     """Keys, without what they are."""
 
     list_display = ["name", "project", "prefix", "created_at", "last_used_at", "revoked_at"]
@@ -71,7 +64,7 @@ class ApiKeyAdmin(LookOnly):
 
 
 @admin.register(Upstream)
-class UpstreamAdmin(LookOnly):
+class UpstreamAdmin(ReadOnlyAdmin):
     """Upstreams, without their keys."""
 
     list_display = ["name", "project", "base_url", "is_default"]
@@ -79,7 +72,7 @@ class UpstreamAdmin(LookOnly):
 
 
 @admin.register(CapturedCall)
-class CapturedCallAdmin(LookOnly):
+class CapturedCallAdmin(ReadOnlyAdmin):
     """Calls, found by their request id."""
 
     list_display = ["request_id", "project", "request_model", "status_code", "created_at"]
@@ -89,7 +82,7 @@ class CapturedCallAdmin(LookOnly):
 
 
 @admin.register(Example)
-class ExampleAdmin(LookOnly):
+class ExampleAdmin(ReadOnlyAdmin):
     """Examples."""
 
     list_display = ["id", "workload", "split", "status", "provenance"]
@@ -98,7 +91,7 @@ class ExampleAdmin(LookOnly):
 
 
 @admin.register(DatasetVersion)
-class DatasetVersionAdmin(LookOnly):
+class DatasetVersionAdmin(ReadOnlyAdmin):
     """Dataset versions."""
 
     list_display = ["__str__", "digest", "created_by", "created_at"]
@@ -106,7 +99,7 @@ class DatasetVersionAdmin(LookOnly):
 
 
 @admin.register(ImportJob)
-class ImportJobAdmin(LookOnly):
+class ImportJobAdmin(ReadOnlyAdmin):
     """Imports."""
 
     list_display = ["id", "project", "filename", "status", "attempt", "created_at"]

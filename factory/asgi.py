@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import AsyncExitStack
 from typing import Any
 
 from django.conf import settings
@@ -35,9 +36,11 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def lifespan(receive: Receive, send: Send) -> None:
-    """Answer the server's start and stop, which Django's own app refuses to hear."""
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return
+    """Answer the server's start and stop, with what the side apps hold open in between."""
+    async with AsyncExitStack() as held:
+        await receive()
+        for name in settings.ASGI_LIFESPANS:
+            await held.enter_async_context(import_string(name)())
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+    await send({"type": "lifespan.shutdown.complete"})

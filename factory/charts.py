@@ -134,10 +134,3 @@ def bars(counts: dict[str, int]) -> list[Bar]:
     longest = max(counts.values(), default=0) or 1
     return [Bar(name, count, round(100 * count / longest, 2)) for name, count in counts.items()]
 
-
-def histogram(values: Iterable[float], bins: int = 10) -> list[Bar]:
-    """Return how many values of [0, 1] fall into each of equal bins; 1 belongs to the last."""
-    counts = [0] * bins
-    for value in values:
-        counts[min(bins - 1, max(0, int(value * bins)))] += 1
-    return bars({f"{n / bins:.1f}-{(n + 1) / bins:.1f}": count for n, count in enumerate(counts)})

@@ -56,7 +56,7 @@ def broker_url(data_dir: Path) -> str:
 
 @contextmanager
 def claim(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`; raise AlreadyRunningError, naming the holder, where another has it.
+    """Hold the lock file `path`; raise AlreadyRunningError, naming its holder, where there is one.
 
     The kernel drops the lock with its holder: a kill leaves nothing to clean up.
     """
@@ -220,6 +220,7 @@ class Postgres(Server):
     def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
         super().__init__(data_dir)
         self._settings = DURABLE if durable else NOT_DURABLE
+        self._initdb_options = [] if durable else ["--no-sync"]
 
     @property
     def url(self) -> str:
@@ -280,6 +281,7 @@ class Postgres(Server):
         command = [str(initdb), "-D", str(unfinished), "--username", DATABASE, "--auth", "trust"]
         command += ["--encoding", "UTF8", "--no-locale"]
         command += ["--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
+        command += self._initdb_options
         done = subprocess.run(
             [*prefix, *tied_to_parent(command, signal.SIGTERM)],
             env=_ENVIRONMENT,

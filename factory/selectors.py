@@ -61,7 +61,7 @@ def workload_for_user(
 ) -> Workload:
     """Return a workload that the person may see; `Forbidden` where their role is below `role`."""
     found = Workload.objects.filter(project=project_for_user(user, project, role), slug=workload)
-    return _one(found.select_related("project"), "workload")
+    return one(found.select_related("project"), "workload")
 
 
 def key_for_secret(raw: str, scope: str) -> ApiKey:
@@ -81,10 +81,11 @@ def key_for_secret(raw: str, scope: str) -> ApiKey:
 def workload_in_project(project: Project, workload: str) -> Workload:
     """Return a project's workload, for a caller whose key opened the project."""
     found = Workload.objects.filter(project=project, slug=workload)
-    return _one(found.select_related("project"), "workload")
+    return one(found.select_related("project"), "workload")
 
 
-def _one(found: QuerySet[M], noun: str) -> M:
+def one(found: QuerySet[M], noun: str) -> M:
+    """Return the one row of a query that is already narrowed to its owner, else `NotFound`."""
     row = found.first()
     if row is None:
         raise NotFound(f"There is no such {noun}, or it is not yours to see.")
@@ -222,7 +223,7 @@ def role_of(user: User | AnonymousUser, project: Project) -> str:
 
 def key_of_project(project: Project, key_id: int) -> ApiKey:
     """Return one of a project's keys."""
-    return _one(project.api_keys.filter(pk=key_id), "key")
+    return one(project.api_keys.filter(pk=key_id), "key")
 
 
 def prices_with(
@@ -237,7 +238,7 @@ def prices_with(
 
 def import_of_project(project: Project, job_id: int) -> ImportJob:
     """Return one of a project's imports."""
-    return _one(project.import_jobs.filter(pk=job_id).select_related("project"), "import")
+    return one(project.import_jobs.filter(pk=job_id).select_related("project"), "import")
 
 
 @dataclass(frozen=True)
@@ -284,7 +285,7 @@ def recent_models(project: Project) -> list[str]:
 
 def call_of_project(project: Project, call_id: Any) -> CapturedCall:
     """Return one call with its workload."""
-    return _one(project.calls.filter(pk=call_id).select_related("workload", "project"), "call")
+    return one(project.calls.filter(pk=call_id).select_related("workload", "project"), "call")
 
 
 def examples_page(
@@ -312,7 +313,7 @@ def example_counts(workload: Workload) -> dict[str, int]:
 
 def example_of_workload(workload: Workload, example_id: int) -> Example:
     """Return one example."""
-    return _one(workload.examples.filter(pk=example_id), "example")
+    return one(workload.examples.filter(pk=example_id), "example")
 
 
 def dataset_versions(workload: Workload) -> list[DatasetVersion]:
@@ -324,7 +325,7 @@ def dataset_versions(workload: Workload) -> list[DatasetVersion]:
 def dataset_version_of(workload: Workload, name: str, number: int) -> DatasetVersion:
     """Return one dataset version."""
     found = DatasetVersion.objects.filter(dataset__workload=workload, dataset__name=name)
-    return _one(found.filter(number=number).select_related("dataset", "created_by"), "dataset")
+    return one(found.filter(number=number).select_related("dataset", "created_by"), "dataset")
 
 
 def entries_page(version: DatasetVersion, at: str = "") -> Page[DatasetEntry]:

@@ -7,12 +7,15 @@ import os
 import secrets
 from pathlib import Path
 
+import django_stubs_ext
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 from factory import embedded
+
+django_stubs_ext.monkeypatch()  # lets Django's classes be written with their types
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -163,6 +166,8 @@ ASGI_ROUTES = [
     (r"^/(api/models/|api/whoami-v2$|[^/]+/[^/]+/(resolve|raw)/)", "distill.registry.hub.application"),
     (r"^/artifacts/", "distill.registry.files.application"),
 ]
+# What a side app opens when the server starts and closes when it stops: async context managers.
+ASGI_LIFESPANS = ["distill.gateway.lifespan"]
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",

@@ -34,6 +34,14 @@ def teacher_of_project(project: Project, teacher_id: int) -> Teacher:
     return found
 
 
+def teacher_in_project(project: Project, name: str) -> Teacher:
+    """Return a project's teacher by its name."""
+    found = project.teachers.filter(name=name).select_related("upstream").first()
+    if found is None:
+        raise NotFound("There is no such teacher, or it is not yours to see.")
+    return found
+
+
 def latest_guideline(workload: Workload) -> Guideline | None:
     """Return the guideline that counts now."""
     return workload.guidelines.order_by("-number").first()
@@ -61,6 +69,15 @@ def label_job_of(workload: Workload, job_id: int) -> LabelJob:
     """Return one of a workload's label jobs."""
     found = workload.label_jobs.select_related("teacher__upstream", "guideline", "workload")
     job = found.filter(pk=job_id).first()
+    if job is None:
+        raise NotFound("There is no such label job, or it is not yours to see.")
+    return job
+
+
+def label_job_in_project(project: Project, job_id: int) -> LabelJob:
+    """Return a label job of any of a project's workloads."""
+    found = LabelJob.objects.filter(pk=job_id, workload__project=project)
+    job = found.select_related("teacher__upstream", "guideline", "workload").first()
     if job is None:
         raise NotFound("There is no such label job, or it is not yours to see.")
     return job
@@ -152,12 +169,11 @@ def review_progress(workload: Workload, user: User | None = None) -> dict[str, A
         ),
         audit_total=Count("id", filter=Q(reason=ReviewItem.Reason.AUDIT)),
     )
-    Decision = Review.Decision
     decisions = standing_reviews(workload).aggregate(
-        accepted=Count("id", filter=Q(decision=Decision.ACCEPT)),
-        edited=Count("id", filter=Q(decision=Decision.EDIT)),
-        rejected=Count("id", filter=Q(decision=Decision.REJECT)),
-        skipped=Count("id", filter=Q(decision=Decision.SKIP)),
+        accepted=Count("id", filter=Q(decision=Review.Decision.ACCEPT)),
+        edited=Count("id", filter=Q(decision=Review.Decision.EDIT)),
+        rejected=Count("id", filter=Q(decision=Review.Decision.REJECT)),
+        skipped=Count("id", filter=Q(decision=Review.Decision.SKIP)),
         mine=Count("id", filter=Q(reviewer_id=user.pk if user else None)),
         seconds=Sum(Least(F("seconds"), 300.0)),
     )

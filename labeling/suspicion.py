@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, hstack
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from factory.messages import Json
 from labeling.answers import BrokenAnswer, check_output, labels_of
@@ -49,6 +49,7 @@ def suspicions(rows: Sequence[Row], schema: Json | None) -> list[float]:
     valid = [at for at, row in enumerate(rows) if _is_valid(row.output, schema)]
     kept = [rows[at] for at in valid]
     if kept:
+        # The matrices are small: BLAS threads that wait for each other took nine times as long.
         with threadpool_limits(1):
             features = _features([row.text for row in kept])
             judged = _of_labels if labels_of(schema) else _of_neighbours
@@ -66,7 +67,7 @@ def _is_valid(output: str, schema: Json | None) -> bool:
 
 
 def _features(texts: list[str]) -> csr_matrix:
-    words = TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
+    words = TfidfVectorizer(sublinear_tf=True)
     parts = TfidfVectorizer(
         analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True, max_features=CHARACTERS
     )
@@ -79,7 +80,7 @@ def _features(texts: list[str]) -> csr_matrix:
 # --- labels ---------------------------------------------------------------------------------------
 def _of_labels(rows: Sequence[Row], features: csr_matrix) -> Floats:
     names, own = np.unique([row.output.strip() for row in rows], return_inverse=True)
-    if len(names) < 2:
+    if len(names) == 1:
         return np.zeros(len(rows))
     probabilities = np.zeros((len(rows), len(names)))
     folds = _folds(rows, own)

@@ -104,7 +104,7 @@ class TeacherClient:
             self.private_hosts, timeout_seconds=self.timeout_seconds, limit=self.in_flight
         )
         await self._open.enter_async_context(session)
-        # Every byte goes through the guarded session: no redirects, no proxies from the environment.
+        # All goes through the guarded session: no redirects, no proxies from the environment.
         http = DefaultAioHttpClient(
             transport=AiohttpTransport(client=session), follow_redirects=False, trust_env=False
         )
@@ -157,11 +157,11 @@ class TeacherClient:
         if error.status_code in OF_THE_USER:
             reason = OF_THE_USER[error.status_code]
             return InvalidInput(f"The teacher's endpoint {reason}: {said}", param="upstream")
-        if error.status_code < 400:
+        if error.response.is_redirect:
             return InvalidInput("The teacher's endpoint redirects: name the address it leads to.")
         if error.code == "insufficient_quota":
             return InvalidInput(f"The teacher's account is used up: {said}", param="upstream")
-        if error.status_code in {408, 409, 429} or error.status_code >= 500:
+        if error.status_code in {408, 409, 429} or error.response.is_server_error:
             return UpstreamFailed(f"The teacher answered {error.status_code}: {said}")
         return QuestionRefused(f"The teacher answered {error.status_code}: {said}")
 

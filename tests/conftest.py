@@ -18,6 +18,12 @@ LABELS = ["billing", "delivery", "login"]
 INSTRUCTION = "Route the ticket. Answer with one of: billing, delivery, login."
 
 
+@pytest.fixture(autouse=True)
+def quick_passwords(settings: Any) -> None:
+    """Hash with something weak: scrypt is slow by design, which no test here is about."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
 def make_user(name: str) -> User:
     return User.objects.create_user(name, f"{name}@example.org", PASSWORD)
 

@@ -69,7 +69,11 @@ def metrics_of(evaluation: Evaluation, predictions: list[Prediction]) -> Json:
         )
     workload = evaluation.run.workload
     summary = summarize(
-        predictions, workload.metric, workload.labels, required_fields(workload), _prices(evaluation)
+        predictions,
+        workload.metric,
+        workload.labels,
+        required_fields(workload),
+        _prices(evaluation),
     )
     return asdict(_with_own_cost(evaluation, summary))
 
@@ -98,12 +102,14 @@ def _with_own_cost(evaluation: Evaluation, summary: Summary) -> Summary:
 
 
 def teacher_predictions(evaluation: Evaluation) -> Iterator[Prediction]:
-    """Yield the teacher's answers: asked now, or as production recorded them where none is named."""
+    """Yield the teacher's answers: asked now, or as production recorded them without a teacher."""
     run = evaluation.run
     if run.teacher is None:
         yield from _recorded_predictions(run, evaluation.split)
         return
-    rows = {row["id"]: row["messages"] for row in version_rows(run.dataset_version, evaluation.split)}
+    rows = {
+        row["id"]: row["messages"] for row in version_rows(run.dataset_version, evaluation.split)
+    }
 
     def on_progress(done: int) -> None:
         jobs.heartbeat(evaluation, {"done": done, "total": len(rows), "unit": "rows"})

@@ -79,7 +79,7 @@ def start_run(
 
 
 def run_work(run: DistillationRun) -> None:
-    """Train, export, keep the files, and ask for the evaluations; goes on where an attempt stopped."""
+    """Train, export, keep the files, ask for the evaluations; goes on where an attempt stopped."""
     trained = train(run)
     exported = export(run, job_folder(run) / "train" / trained["adapter"])
     files = list(_kept_files(run, trained, exported))
@@ -145,7 +145,9 @@ class Curve:
             if {"loss", "eval_loss"} & figures.keys():
                 self.values.setdefault(event["step"], {}).update(figures)
                 changed.add(event["step"])
-        points = [TrainingPoint(run=self.run, step=s, values=self.values[s]) for s in sorted(changed)]
+        points = [
+            TrainingPoint(run=self.run, step=s, values=self.values[s]) for s in sorted(changed)
+        ]
         with transaction.atomic():
             TrainingPoint.objects.bulk_create(
                 points,

@@ -25,8 +25,8 @@ from labeling.services.engine import Engine, Plan
 from labeling.teacher import TeacherClient
 
 IN_FLIGHT = 32  # requests that wait on the teacher at the same time
-MAX_VOTES = 15
-LONGEST_ANSWER = 1024  # tokens, where neither the teacher nor a label set bounds it
+MAX_VOTES = 25
+MAX_TOKENS = 1024  # tokens, where neither the teacher nor a label set bounds it
 SAMPLE = 200  # examples that an estimate looks at
 CHARACTERS_PER_TOKEN = 4  # of English text, for estimates; the budget counts bytes instead
 OURS = {"model", "messages", "stream", "n", "response_format"}  # what we set in every request
@@ -101,12 +101,12 @@ def estimate_label_job(workload: Workload, *, teacher: Teacher, votes: int) -> L
         )
         prompt = (len(canonical_json(asked)) + fixed) // CHARACTERS_PER_TOKEN
         answer = len(target or "") // CHARACTERS_PER_TOKEN + 8
-        usd += price_of(teacher, prompt, answer)
+        usd += cost_of(teacher, prompt, answer)
     calls = count * votes
     return LabelEstimate(rows=count, calls=calls, usd=usd * calls / max(1, len(sample)))
 
 
-def price_of(teacher: Teacher, prompt_tokens: int, completion_tokens: int) -> Decimal:
+def cost_of(teacher: Teacher, prompt_tokens: int, completion_tokens: int) -> Decimal:
     """Return what a call costs; `InvalidInput` where the model has no price to keep a budget by."""
     cost = prices.cost_usd(teacher.upstream.prices, teacher.model, prompt_tokens, completion_tokens)
     if cost is None:
@@ -150,7 +150,7 @@ def start_label_job(
     if budget_usd < 0:
         raise InvalidInput("budget_usd cannot be negative", param="budget_usd")
     check_schema(workload.output_schema)
-    price_of(teacher, 0, 0)
+    cost_of(teacher, 0, 0)
     alive = workload.label_jobs.filter(status__in=[Job.Status.QUEUED, Job.Status.RUNNING])
     if alive.exists():
         raise Conflict("a label job of this workload is still at work")
@@ -158,7 +158,8 @@ def start_label_job(
         LabelJob(
             workload=workload,
             teacher=teacher,
-            guideline=guideline or latest_guideline(workload),
+            # A job always names its guideline, if only an empty one: what was asked stays known.
+            guideline=guideline or latest_guideline(workload) or save_guideline(workload, text=""),
             votes=votes,
             accept_confidence=accept_confidence,
             budget_usd=budget_usd,
@@ -183,7 +184,7 @@ def label_work(job: LabelJob) -> None:
         schema=workload.output_schema,
         guideline=job.guideline.text if job.guideline else "",
         in_flight=IN_FLIGHT,
-        cost=partial(price_of, teacher),
+        cost=partial(cost_of, teacher),
     )
     client = TeacherClient(
         base_url=plan.base_url,
@@ -200,8 +201,8 @@ def label_work(job: LabelJob) -> None:
 
 
 def with_limit(params: dict[str, Any], schema: Json | None) -> dict[str, Any]:
-    """Return the parameters with a bound on the answer's length: without one a call has no price."""
+    """Return the parameters with a bound on the answer's length: unbounded, a call has no price."""
     if {"max_tokens", "max_completion_tokens"} & set(params):
         return params
     longest = max((len(label.encode()) for label in labels_of(schema)), default=None)
-    return {**params, "max_tokens": LONGEST_ANSWER if longest is None else longest + 32}
+    return {**params, "max_tokens": MAX_TOKENS if longest is None else longest + 32}

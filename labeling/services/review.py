@@ -75,7 +75,7 @@ def _drawn(digest: str) -> float:
 
 
 def _scored(workload: Workload) -> tuple[list[Example], list[float]]:
-    # Answered rows are judged along with the others: they teach the judge, though they are not queued.
+    # Answered rows are judged with the others: they teach the judge, though they are not queued.
     labelled = workload.examples.exclude(target=None).exclude(split=Split.TEST)
     labelled = labelled.exclude(status=Example.Status.DISCARDED).order_by("id")
     examples = list(labelled.only("id", "messages", "target", "group"))
@@ -139,9 +139,9 @@ def decide(
 ) -> Review:
     """Record what a reviewer decided, and do it; the same `review_id` again changes nothing.
 
-    `output` counts for an edit only; an edit that changes nothing is an accept. `Conflict` where the
-    item was decided or went to another reviewer; a lease that is over but was not given away still
-    counts. `InvalidInput` names what is allowed where the answer breaks the workload's format.
+    `output` counts for an edit only; an edit that changes nothing is an accept. `Conflict` where
+    the item was decided or went to another reviewer; a lease that is over but was not given away
+    still counts. `InvalidInput` names what is allowed where the answer breaks the format.
     """
     item = _locked(item.pk)
     if known := Review.objects.filter(pk=review_id).first():
@@ -180,8 +180,8 @@ def decide(
 def undo(workload: Workload, user: User, *, review_id: UUID) -> Review | None:
     """Take back a reviewer's last standing decision, by another event; None where there is none.
 
-    The example becomes exactly what it was, and its item is leased to the reviewer again. `Conflict`
-    where somebody else decided the item since.
+    The example becomes exactly what it was, and its item is leased to the reviewer again.
+    `Conflict` where somebody else decided the item since.
     """
     if known := Review.objects.filter(pk=review_id, reviewer=user).first():
         return known

@@ -5,21 +5,26 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvicorn
 from django.conf import settings
+from django.core.management import call_command
+from django.test import override_settings
 
 from distill import gate
-from distill.models import Artifact, DistillationRun, Evaluation, ModelVersion
+from distill.models import Artifact, DistillationRun, Evaluation, ModelVersion, VersionFile
 from distill.scoring import Prediction, score_rows, summarize
 from distill.services.publish import move_alias, publish
 from factory.asgi import application
-from factory.models import Dataset, DatasetVersion, Workload
+from factory.models import Dataset, DatasetVersion, Project, Workload
 from factory.services.keys import create_key
+from factory.services.projects import create_project, create_workload
 from factory.storage import FolderStore, open_store
 
 LABELS = ["billing", "delivery", "login"]
@@ -111,38 +116,71 @@ def finished_run(
     workload: Workload, *, number: int = 1, small: int = 190, large: int = 191, **fields: Any
 ) -> DistillationRun:
     """Return a run that is all measured; its files have `small` and `large` rows right."""
+    size = fields.pop("size", GGUF_BYTES)
     run = make_run(workload, number=number, **fields)
     for kind, right in (("teacher", 180), ("base", 60), ("adapter", 191)):
         evaluate(run, kind, right)
-    evaluate(run, "gguf", small, gguf(run, "Q4_K_M", seed=number))
-    evaluate(run, "gguf", large, gguf(run, "Q8_0", seed=100 + number, size=2 * GGUF_BYTES))
+    evaluate(run, "gguf", small, gguf(run, "Q4_K_M", seed=number, size=size))
+    evaluate(run, "gguf", large, gguf(run, "Q8_0", seed=100 + number, size=size + 100))
     return run
 
 
-def published(workload: Workload, *, number: int = 1) -> ModelVersion:
-    return publish(finished_run(workload, number=number))
+def published(workload: Workload, *, number: int = 1, size: int = GGUF_BYTES) -> ModelVersion:
+    return publish(finished_run(workload, number=number, size=size))
 
 
-def in_production(workload: Workload) -> ModelVersion:
-    version = published(workload)
-    move_alias(workload, name="production", to=version, expected=None)
-    return version
+@dataclass(frozen=True)
+class Site:
+    """The whole site behind a real server, with one version in production to download."""
+
+    url: str
+    server: uvicorn.Server
+    workload: Workload
+    version: ModelVersion
+    key: str
+
+    def file(self, path: str) -> VersionFile:
+        return self.version.files.get(path=path)
+
+    def ask(
+        self, path: str, method: str = "GET", body: bytes | None = None, **given: str
+    ) -> HTTPResponse:
+        """Send one request exactly as given, without a client's tidying of paths."""
+        headers = {"Authorization": f"Bearer {self.key}"}
+        headers |= {name.replace("_", "-"): value for name, value in given.items()}
+        connection = HTTPConnection(urlsplit(self.url).netloc, timeout=10)
+        raw = {name: value.encode("latin-1") for name, value in headers.items()}
+        connection.request(method, path, body, raw)
+        return connection.getresponse()
+
+    def new_workload(self, slug: str) -> Workload:
+        return create_workload(self.workload.project, slug=slug, kind="classification")
 
 
-def download_key(workload: Workload) -> str:
-    return create_key(workload.project, name="ci", scopes=["download"])[1]
+def download_key(project: Project) -> str:
+    return create_key(project, name="ci", scopes=["download"])[1]
 
 
 @contextmanager
-def serving() -> Iterator[tuple[str, uvicorn.Server]]:
-    """Serve the site on a free port; the socket listens before the first request can come."""
+def running_site(storage: Path) -> Iterator[Site]:
+    """Serve the site on a free port; the socket listens before the first request can come.
+
+    The rows are committed, as the server's threads must see them, and are gone at the end.
+    """
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(application, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}", server
-    finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()
+    with override_settings(STORAGE_URL=storage.as_uri()):
+        project = create_project(slug="acme", name="Acme")
+        workload = create_workload(project, slug="tickets", kind="classification")
+        version = published(workload)
+        move_alias(workload, name="production", to=version, expected=None)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread.start()
+        try:
+            yield Site(url, server, workload, version, download_key(project))
+        finally:
+            server.should_exit = True
+            thread.join()
+            listener.close()
+            call_command("flush", interactive=False, verbosity=0)

@@ -5,11 +5,12 @@ import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
-from pytest_django import DjangoSettingsWrapper
+from pytest_django import Settings
 
 from distill.models import Alias, AliasMove, Artifact, DistillationRun, Evaluation, ModelVersion
 from distill.services.publish import file_at, move_alias, publish, rollback, version_at
@@ -18,13 +19,22 @@ from factory.models import DatasetEntry, Workload
 from factory.services.projects import create_workload, save_upstream
 from labeling.models import Label, LabelJob, Teacher
 from tests.conftest import MakeExample
-from tests.distill.published import finished_run, make_run, published, store
+from tests.distill import published as made
+from tests.distill.published import make_run, store
 
 pytestmark = pytest.mark.django_db
 
 
+def finished_run(workload: Workload, **fields: Any) -> DistillationRun:
+    return made.finished_run(workload, size=4096, **fields)
+
+
+def published(workload: Workload, *, number: int = 1) -> ModelVersion:
+    return made.published(workload, number=number, size=4096)
+
+
 @pytest.fixture(autouse=True)
-def _own_store(settings: SettingsWrapper, tmp_path: Path) -> None:
+def _own_store(settings: Settings, tmp_path: Path) -> None:
     settings.STORAGE_URL = (tmp_path / "storage").as_uri()
 
 

@@ -16,7 +16,7 @@ class Running:
     """A program whose output is waited for line by line; killed if it hangs or at the end."""
 
     def __init__(
-        self, argv: Sequence[str], env: Mapping[str, str] | None = None, limit_seconds: float = 60
+        self, argv: Sequence[str], env: Mapping[str, str] | None = None, limit_seconds: float = 180
     ) -> None:
         self.lines: list[str] = []
         self.process = subprocess.Popen(

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psycopg
@@ -48,7 +48,7 @@ def remembered(url: str) -> list[str]:
         return [word for (word,) in connection.execute("SELECT word FROM words ORDER BY word")]
 
 
-def owner(data_dir: Path, path: str | None = None, prefix: tuple[str, ...] = ()) -> Running:
+def owner(data_dir: Path, path: str | None = None, prefix: Sequence[str] = ()) -> Running:
     """Start another process that owns a PostgreSQL, if need be with another PATH."""
     env = os.environ | ({"PATH": path} if path else {})
     return Running([*prefix, sys.executable, "-c", OWNER, str(data_dir)], env)
@@ -189,8 +189,8 @@ def test_an_ordinary_user_runs_it_too(tmp_path: Path) -> None:
     nobody = pwd.getpwnam("nobody").pw_uid
     os.chown(tmp_path, nobody, -1)
     # The capability lets the user through to an interpreter and a folder that only root may enter.
-    prefix = ("setpriv", f"--reuid={nobody}", "--clear-groups", "--securebits=+no_setuid_fixup")
-    prefix += ("--inh-caps=+dac_override", "--ambient-caps=+dac_override")
+    prefix = ["setpriv", f"--reuid={nobody}", "--clear-groups", "--securebits=+no_setuid_fixup"]
+    prefix += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
     with owner(tmp_path / "postgres", prefix=prefix) as process:
         pid = pid_of(process.wait_for("pid"))
         assert Path(f"/proc/{pid}").stat().st_uid == nobody

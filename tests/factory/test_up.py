@@ -13,6 +13,7 @@ import pytest
 from factory.processes import NAMES
 from tests.factory.running import Running, ends
 
+Site = tuple[Running, Path, str]  # with its folder and address
 EXTERNAL = ("DATABASE_URL", "BROKER_URL")
 
 
@@ -44,16 +45,12 @@ def pid_with(text: str, below: int) -> int:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Path, str]]:
-    """A whole installation with its folder and address."""
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     var = tmp_path_factory.mktemp("site")
     with manage("up", "--port", str(free_port()), var=var) as up:
         address = up.wait_for("ready at").split("ready at ")[1].split()[0]
         yield up, var, address
         up.end(signal.SIGINT)
-
-
-Site = tuple[Running, Path, str]
 
 
 def test_up_runs_every_process_and_both_servers(site: Site) -> None:
@@ -87,23 +84,17 @@ def test_a_killed_database_is_started_again(site: Site) -> None:
     up.wait_for("PostgreSQL had ended; it runs again")
 
 
-def test_ctrl_c_leaves_no_process_and_status_0(tmp_path: Path) -> None:
-    with manage("up", "--port", str(free_port()), var=tmp_path) as up:
+def test_neither_a_kill_nor_ctrl_c_leaves_a_process(tmp_path: Path) -> None:
+    start = ("up", "--port", str(free_port()))
+    with manage(*start, var=tmp_path) as up:
         up.wait_for("ready at")
         pids = descendants(up.process.pid)
         assert len(pids) > len(NAMES)
-        assert up.end(signal.SIGINT) == 0
-        assert [command for pid, command in pids.items() if not ends(pid, 5)] == []
-
-
-def test_a_killed_up_leaves_no_process_and_can_be_started_again(tmp_path: Path) -> None:
-    with manage("up", "--only", "default", var=tmp_path) as up:
-        up.wait_for("default@")
-        pids = descendants(up.process.pid)
         up.process.kill()
-        with manage("up", "--only", "beat", var=tmp_path) as again:
-            again.wait_for("beat: Starting")
-            assert again.end(signal.SIGTERM) == 0
+        with manage(*start, var=tmp_path) as again:
+            again.wait_for("ready at")
+            pids |= descendants(again.process.pid)
+            assert again.end(signal.SIGINT) == 0
         assert [command for pid, command in pids.items() if not ends(pid)] == []
 
 

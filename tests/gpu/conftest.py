@@ -22,7 +22,7 @@ WORDS = {
 OPENINGS = [
     "my",
     "help with the",
-    "there is something about the",
+    "it is about the",
     "please look at the",
     "again the",
 ]
@@ -68,12 +68,12 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def spec(base: Path) -> TrainSpec:
-    return replace(train_spec(str(base), read_profile(base), rows=192), epochs=8.0, patience=9)
+    return replace(train_spec(str(base), read_profile(base), rows=128), epochs=8.0, patience=9)
 
 
 @pytest.fixture(scope="session")
 def trained(spec: TrainSpec, tmp_path_factory: pytest.TempPathFactory) -> JobDir:
-    tables = {"train": chat_rows(192, seed=1), "validation": chat_rows(32, seed=2)}
+    tables = {"train": chat_rows(128, seed=1), "validation": chat_rows(16, seed=2)}
     job = JobDir.create(tmp_path_factory.mktemp("train"), spec, tables)
     run("train", job.root)
     return job

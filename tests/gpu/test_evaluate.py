@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.child import ChildFailedError
+from distill.child import ChildFailedError, ChildStoppedError, run_child
 from distill.jobdir import JobDir, Json
 from distill.spec import EvalSpec
 from tests.gpu.conftest import ask, chat_rows, predictions, run
@@ -84,3 +84,32 @@ def test_the_child_of_a_killed_worker_dies_with_it(gguf: Path, tmp_path: Path) -
 
     assert job.result() is None
     assert 0 < len((job.files / "predictions.jsonl").read_bytes().splitlines()) < len(rows)
+
+
+def test_a_stopped_evaluation_leaves_no_process_and_can_go_on(gguf: Path, tmp_path: Path) -> None:
+    job = JobDir.create(tmp_path, EvalSpec("gguf", str(gguf)), {"rows": chat_rows(20_000, seed=9)})
+    seen: list[Json] = []
+
+    with pytest.raises(ChildStoppedError):
+        run_child(
+            "evaluate",
+            job.root,
+            on_progress=seen.extend,
+            should_stop=lambda: bool(seen),
+            poll_seconds=0.05,
+        )
+
+    with job.lock():
+        assert job.result() is None
+        assert job.error() is None
+    assert 0 < len(predictions(job)) < 20_000
+
+
+def test_a_missing_file_is_the_users_to_mend(tmp_path: Path) -> None:
+    job = JobDir.create(tmp_path, EvalSpec("gguf", "/no/such.gguf"), {"rows": chat_rows(1, seed=1)})
+
+    with pytest.raises(ChildFailedError, match="does not exist") as caught:
+        run("evaluate", job.root)
+
+    assert caught.value.blame == "user"
+    assert "InputError" in caught.value.log_tail

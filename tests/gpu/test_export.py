@@ -2,9 +2,8 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,11 +14,12 @@ from transformers import AutoModelForCausalLM
 
 from distill.gpu.base import load_tokenizer
 from distill.gpu.convert import UnknownSplitError, split_name
+from distill.gpu.export import export
+from distill.gpu.hf_subject import HfSubject
 from distill.gpu.merge import merge
-from distill.gpu.toolchain import require_converter
 from distill.jobdir import InputError, JobDir, file_sha256
-from distill.spec import EvalSpec
-from tests.gpu.conftest import accuracy, ask, chat_rows, predictions, run
+from distill.spec import EvalSpec, ExportSpec
+from tests.gpu.conftest import accuracy, ask, chat_rows, predictions
 
 pytestmark = pytest.mark.slow
 
@@ -37,26 +37,26 @@ def test_the_quantized_file_answers_as_the_student_was_taught(
 ) -> None:
     rows = chat_rows(60, seed=3)
 
-    shipped = ask(tmp_path / "gguf", EvalSpec("gguf", str(gguf), max_new_tokens=8), rows)
-    merged = EvalSpec("hf", str(exported.work / "merged"), max_new_tokens=8)
-    unquantized = ask(tmp_path / "merged", merged, rows[:20])
-    untrained = ask(tmp_path / "base", EvalSpec("hf", str(base), max_new_tokens=8), rows[:20])
+    shipped = ask(tmp_path, EvalSpec("gguf", str(gguf), max_new_tokens=8), rows)
 
+    merged = HfSubject(EvalSpec("hf", str(exported.work / "merged"), max_new_tokens=8))
+    untrained = HfSubject(EvalSpec("hf", str(base), max_new_tokens=8))
     assert accuracy(shipped) >= 0.95
-    assert accuracy(unquantized) >= 0.95
-    assert accuracy(untrained) == 0
-    tokens = [row["prompt_tokens"] for row in predictions(unquantized)]
-    assert tokens == [row["prompt_tokens"] for row in predictions(shipped)][:20]
+    for row, prediction in zip(rows, predictions(shipped)[:20], strict=False):
+        prompt: Any = row["messages"]
+        unquantized = merged.answer(prompt[:-1])
+        assert unquantized.text == prediction["output"]
+        assert unquantized.prompt_tokens == prediction["prompt_tokens"]
+        assert untrained.answer(prompt[:-1]).text != prediction["expected"]
 
 
 def test_the_result_names_the_files_with_their_digests(exported: JobDir) -> None:
-    result = exported.result()
+    result: dict[str, Any] = exported.result() or {}
 
-    assert result is not None
-    files: list[dict[str, object]] = result["files"]  # type: ignore[assignment]
+    files = result["files"]
     assert [item["quantization"] for item in files] == ["Q8_0", "Q4_K_M"]
     for item in files:
-        path = exported.root / str(item["path"])
+        path = exported.root / item["path"]
         assert (item["sha256"], item["size"]) == (file_sha256(path), path.stat().st_size)
     assert result["special_tokens"] == ["<|endoftext|>", "<|im_end|>", "<|im_start|>"]
 
@@ -89,12 +89,14 @@ def test_a_second_attempt_makes_only_what_is_missing(exported: JobDir, tmp_path:
     lost.write_bytes(b"damaged")
     made_at = kept.stat().st_mtime_ns
 
-    result = run("export", job.root)
+    spec = job.spec()
+    assert isinstance(spec, ExportSpec)
+
+    result = export(job, spec)
 
     assert kept.stat().st_mtime_ns == made_at
-    expected = exported.result()
-    assert expected is not None
-    assert result["files"] == expected["files"]
+    first: dict[str, Any] = exported.result() or {}
+    assert result["files"] == first["files"]
 
 
 def test_merging_shard_by_shard_gives_the_same_weights_as_peft(
@@ -133,18 +135,3 @@ def test_the_converter_knows_a_tokenizers_split_by_its_expression(base: Path) ->
     assert split_name(gpt2) == "gpt-2"
     with pytest.raises(UnknownSplitError):
         split_name(unheard_of)
-
-
-def test_the_converter_alone_would_refuse_this_vocabulary(exported: JobDir, tmp_path: Path) -> None:
-    script = require_converter() / "convert_hf_to_gguf.py"
-    command = [sys.executable, str(script), str(exported.work / "merged")]
-
-    outcome = subprocess.run(
-        [*command, "--vocab-only", "--outfile", str(tmp_path / "x.gguf")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert outcome.returncode != 0
-    assert "BPE pre-tokenizer was not recognized" in outcome.stderr

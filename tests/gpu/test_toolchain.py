@@ -14,7 +14,7 @@ def test_only_the_converter_is_unpacked(tmp_path: Path) -> None:
     inside = [f"pkg-1/vendor/llama.cpp/{name}" for name in WANTED]
     others = [
         "pkg-1/setup.py",
-        "pkg-1/vendor/llama.cpp/src/llama.cpp",
+        "pkg-1/vendor/llama.cpp/src/x.py",
         "pkg-1/vendor/other/LICENSE",
     ]
     with tarfile.open(archive, "w:gz") as sdist:

@@ -3,13 +3,13 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from distill.child import ChildFailedError, ChildStoppedError, run_child
-from distill.gpu.base import load_tokenizer
+from distill.gpu.base import load_tokenizer, locate
 from distill.gpu.rows import IGNORED, ChatEncoder
-from distill.jobdir import JobDir, Json, latest_by_step
+from distill.jobdir import InputError, JobDir, Json, latest_by_step
 from distill.spec import TrainSpec
 from tests.gpu.conftest import chat_rows, run
 
@@ -81,26 +81,24 @@ def test_a_row_too_long_is_left_out_and_counted(encoder: ChatEncoder) -> None:
 
 
 def test_a_run_says_what_it_learned_from_and_with_what(trained: JobDir, spec: TrainSpec) -> None:
-    result = trained.result()
+    result: dict[str, Any] = trained.result() or {}
 
-    assert result is not None
-    assert (result["rows"], result["validation_rows"], result["steps"]) == (192, 32, 96)
-    assert isinstance(result["train_loss"], float)
+    assert (result["rows"], result["validation_rows"], result["steps"]) == (128, 16, 64)
     assert result["train_loss"] < 0.1
     assert result["threads"] == spec.threads
-    assert {"torch", "transformers", "trl", "peft"} <= set(dict(result["versions"]))  # type: ignore[call-overload]
+    assert {"torch", "transformers", "trl", "peft"} <= set(result["versions"])
     assert (trained.files / "adapter" / "adapter_model.safetensors").is_file()
 
 
 def test_a_run_killed_half_way_ends_with_the_losses_of_one_never_killed(
     trained: JobDir, spec: TrainSpec, tmp_path: Path
 ) -> None:
-    tables = {"train": chat_rows(192, seed=1), "validation": chat_rows(32, seed=2)}
+    tables = {"train": chat_rows(128, seed=1), "validation": chat_rows(16, seed=2)}
     job = JobDir.create(tmp_path, spec, tables)
     command = [sys.executable, "-m", "distill.gpu.train", str(job.root)]
     with subprocess.Popen(command) as process:
         killed_at = 0
-        while killed_at < 50 and process.poll() is None:
+        while killed_at < 30 and process.poll() is None:
             events, _ = job.read_progress()
             killed_at = max((int(str(event["step"])) for event in events), default=0)
         process.kill()
@@ -115,30 +113,6 @@ def test_a_run_killed_half_way_ends_with_the_losses_of_one_never_killed(
     assert len(repeated) > len(set(repeated))
 
 
-def test_a_base_that_does_not_exist_is_the_users_to_mend(tmp_path: Path) -> None:
-    tables = {"train": chat_rows(4, seed=1), "validation": []}
-    job = JobDir.create(tmp_path, TrainSpec(base_model="/no/such/base"), tables)
-
-    with pytest.raises(ChildFailedError, match="/no/such/base does not exist") as caught:
-        run("train", job.root)
-
-    assert caught.value.blame == "user"
-
-
-def test_a_stopped_run_leaves_no_process_and_can_go_on(spec: TrainSpec, tmp_path: Path) -> None:
-    tables = {"train": chat_rows(192, seed=1), "validation": chat_rows(32, seed=2)}
-    job = JobDir.create(tmp_path, spec, tables)
-    seen: list[Json] = []
-
-    with pytest.raises(ChildStoppedError):
-        run_child(
-            "train",
-            job.root,
-            on_progress=seen.extend,
-            should_stop=lambda: bool(seen),
-            poll_seconds=0.05,
-        )
-
-    with job.lock():
-        assert job.result() is None
-        assert job.error() is None
+def test_a_base_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(InputError, match="/no/such/base does not exist"):
+        locate("/no/such/base", "")

@@ -1,4 +1,4 @@
-"""`manage.py demo`: the whole line on generated traffic, from captured calls to a downloaded GGUF."""
+"""`manage.py demo`: the whole line on generated traffic, from calls to a downloaded GGUF."""
 
 import asyncio
 import itertools
@@ -12,8 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,15 +23,24 @@ from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from huggingface_hub import hf_hub_download
 from openai import AsyncOpenAI
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
+from distill.management.console import (
+    bar,
+    child,
+    console,
+    everything,
+    manage,
+    report,
+    say,
+    title,
+    until,
+    watch_job,
+)
 from distill.models import Evaluation
 from distill.services.evaluate import best_evaluation
 from distill.services.publish import move_alias, publish
 from distill.services.train import start_run
-from factory.models import CapturedCall, Job, Membership, Project, Workload
+from factory.models import CapturedCall, Membership, Project, Workload
 from factory.sample import SampleCall, generate
 from factory.services.curate import curate, discover_workloads, set_split_shares
 from factory.services.freeze import freeze
@@ -49,7 +56,6 @@ PRICES = {PRODUCTION: {"input": 2.5, "output": 10.0}, TEACHER: {"input": 5.0, "o
 IN_FLIGHT = 16
 SUSPICIOUS_SHARE = 0.1  # of the training rows go to the reviewer, beside the audited test rows
 QUESTIONS = 3
-console = Console(highlight=False)
 
 
 class Command(BaseCommand):
@@ -64,7 +70,7 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, calls: int, port: int, seed: int, **options: Any) -> None:
         if "127.0.0.1" not in settings.PRIVATE_UPSTREAM_HOSTS:
-            # The demo's model server is on this machine, which the guard refuses unless it is named.
+            # The demo's model server is on this machine: the guard refuses it unless it is named.
             environment = {**os.environ, "PRIVATE_UPSTREAM_HOSTS": "127.0.0.1"}
             os.execve(sys.executable, [sys.executable, *sys.argv], environment)  # noqa: S606 - itself
         started = time.monotonic()
@@ -100,7 +106,7 @@ class Line:
         self.train()
         self.publish()
         self.download()
-        self.ask([call for call in generate(QUESTIONS, seed + 1)])
+        self.ask(list(generate(QUESTIONS, seed + 1)))
         self.report()
 
     def set_up(self) -> None:
@@ -147,9 +153,12 @@ class Line:
         """Find the workload, drop duplicates, split by group."""
         self.workload = self._discovered()
         counts = curate(self.project)
-        say("Curate", f"workload {self.workload.slug}: {self.workload.kind}, "
+        say(
+            "Curate",
+            f"workload {self.workload.slug}: {self.workload.kind}, "
             f"{len(self.workload.labels)} labels; {counts['example']} distinct examples, "
-            f"{counts['duplicate']} duplicates")
+            f"{counts['duplicate']} duplicates",
+        )
 
     def _discovered(self) -> Workload:
         (workload,) = discover_workloads(self.project)
@@ -162,8 +171,11 @@ class Line:
         )
         watch_job("Label", job)
         labels = job.labels.all()
-        say("", f"{labels.filter(status='accepted').count()} accepted, "
-            f"{labels.exclude(status='accepted').count()} to review, ${job.spent_usd:.2f} spent")
+        say(
+            "",
+            f"{labels.filter(status='accepted').count()} accepted, "
+            f"{labels.exclude(status='accepted').count()} to review, ${job.spent_usd:.2f} spent",
+        )
 
     def review(self) -> None:
         """Play the reviewer: every test row, and the most suspicious of the others."""
@@ -179,20 +191,28 @@ class Line:
                     item,
                     self.reviewer,
                     review_id=uuid.uuid4(),
-                    decision=Review.Decision.ACCEPT if example.target == gold else Review.Decision.EDIT,
+                    decision=Review.Decision.ACCEPT
+                    if example.target == gold
+                    else Review.Decision.EDIT,
                     output=gold,
                 )
                 advance()
         edited = Review.objects.filter(item__workload=self.workload, decision="edit").count()
-        say("", f"a scripted reviewer, who knows the right answers, decided {total} "
-            f"({queued}) and corrected {edited}")
+        say(
+            "",
+            f"a scripted reviewer, who knows the right answers, decided {total} "
+            f"({queued}) and corrected {edited}",
+        )
 
     def train(self) -> None:
         """Freeze, train, export, evaluate."""
         version = freeze(self.workload, user=self.lead)
         counts = version.counts
-        say("Freeze", f"dataset v{version.number}: {counts['train']} train, "
-            f"{counts['validation']} validation, {counts['test']} test, {version.digest[:12]}")
+        say(
+            "Freeze",
+            f"dataset v{version.number}: {counts['train']} train, "
+            f"{counts['validation']} validation, {counts['test']} test, {version.digest[:12]}",
+        )
         self._base()
         self.run_row = start_run(self.workload, version, teacher=self.teacher, user=self.lead)
         watch_job("Train", self.run_row)
@@ -207,7 +227,7 @@ class Line:
 
     def publish(self) -> None:
         """Let the gate speak, publish, move the alias."""
-        verdict = until(lambda: self._verdict(), seconds=30, what="the gate")
+        verdict = until(self._verdict, seconds=30, what="the gate")
         for check in verdict["checks"]:
             say("Gate", f"{'pass' if check['passed'] else 'FAIL'}  {check['reason']}")
         if best_evaluation(self.run_row) is None:
@@ -241,8 +261,11 @@ class Line:
         )
         if file_sha256(self.file).sha256 != wanted:
             raise CommandError("the downloaded file is not the published one")
-        say("Download", f"{published.path}, {published.size / 1e6:.1f} MB, by huggingface_hub; "
-            "sha256 as published")
+        say(
+            "Download",
+            f"{published.path}, {published.size / 1e6:.1f} MB, by huggingface_hub; "
+            "sha256 as published",
+        )
 
     def ask(self, questions: list[SampleCall]) -> None:
         """Load the downloaded file with llama-cpp-python and ask it."""
@@ -256,103 +279,10 @@ class Line:
         shutil.rmtree(self.folder)
 
     def report(self) -> None:
-        """Print what was measured, read from the evaluation rows."""
-        table = Table(title="\nHeld-out rows, greedy answers", title_justify="left")
-        for name in ("subject", "rows", "accuracy", "95 % interval", "p50 ms", "p99 ms", "$ / 1,000"):
-            table.add_column(name, justify="left" if name == "subject" else "right")
-        rows = Evaluation.objects.filter(run=self.run_row, status=Job.Status.SUCCEEDED)
-        for evaluation in rows.select_related("artifact").order_by("id"):
-            table.add_row(*table_row(evaluation))
-        console.print(table)
-        console.print(
-            f"Own machines are priced at {settings.STUDENT_USD_PER_HOUR:.2f} USD an hour "
-            "(STUDENT_USD_PER_HOUR); the teacher at its list price.\n"
-        )
+        """Print what was measured, and where to look."""
+        report(self.run_row)
         path = f"{self.address}/{self.project.slug}/{self.workload.slug}/"
         console.print(f"Pages   {path}\nSign in demo-lead / {self.password} (or demo-reviewer)")
-
-
-def table_row(evaluation: Evaluation) -> list[str]:
-    """Return one line of the closing table."""
-    metrics = evaluation.metrics
-    accuracy = metrics["accuracy"]
-    return [
-        title(evaluation),
-        str(accuracy["n"]),
-        f"{accuracy['value']:.1%}",
-        f"{accuracy['low']:.1%} – {accuracy['high']:.1%}",
-        number(metrics["latency_p50_ms"], "{:.1f}"),
-        number(metrics["latency_p99_ms"], "{:.1f}"),
-        number(metrics["cost_per_1000_usd"], "{:.4f}"),
-    ]
-
-
-def number(value: float | None, form: str) -> str:
-    """Return a figure, or a dash where it is unknown."""
-    return "–" if value is None else form.format(value)
-
-
-def title(evaluation: Evaluation) -> str:
-    """Return a subject's name, a file by its file name."""
-    if evaluation.artifact is not None:
-        return evaluation.artifact.filename
-    return str(Evaluation.Subject(evaluation.subject).label)
-
-
-def say(stage: str, text: str) -> None:
-    """Print one line of a stage."""
-    console.print(f"[bold cyan]{stage:<10}[/] {text}", soft_wrap=True)
-
-
-@contextmanager
-def bar(stage: str, total: int) -> Iterator[Callable[[], None]]:
-    """Show a progress bar; call what is given once per finished item."""
-    with stage_progress(stage) as progress:
-        task = progress.add_task(stage, total=total)
-        yield lambda: progress.advance(task)
-
-
-def stage_progress(stage: str) -> Progress:
-    """Return a progress display in the demo's layout."""
-    return Progress(
-        TextColumn(f"[bold cyan]{stage[:34]:<10}[/]"),
-        BarColumn(40),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[detail]}"),
-        TimeElapsedColumn(),
-        console=console,
-    )
-
-
-def watch_job(stage: str, job: Job) -> None:
-    """Show a job's progress until it ends; a failed job ends the demo with its own error."""
-    with stage_progress(stage) as progress:
-        task = progress.add_task(stage, total=None, detail="waiting")
-        while True:
-            job.refresh_from_db()
-            seen = job.progress
-            progress.update(
-                task,
-                total=seen.get("total"),
-                completed=seen.get("done", 0),
-                detail=str(seen.get("phase", job.status)),
-            )
-            if job.is_final:
-                break
-            time.sleep(0.3)
-        progress.update(task, detail=job.status)
-    if job.status != Job.Status.SUCCEEDED:
-        raise CommandError(f"{stage}: {job.status}: {job.error}")
-
-
-def until(ready: Callable[[], Any], *, seconds: float, what: str) -> Any:
-    """Wait for something to become true and return it."""
-    end = time.monotonic() + seconds
-    while not (value := ready()):
-        if time.monotonic() > end:
-            raise CommandError(f"{what} did not get ready in {seconds:.0f} s; see var/log/up.log")
-        time.sleep(0.2)
-    return value
 
 
 async def replay(
@@ -383,52 +313,3 @@ def demo_upstream() -> Iterator[str]:
     command = [sys.executable, "-m", "factory.demo_upstream", "--port", str(port)]
     with child(command, "upstream.log"):
         yield f"http://127.0.0.1:{port}/v1"
-
-
-@contextmanager
-def everything(port: int) -> Iterator[None]:
-    """Run `manage.py up` until the demo ends."""
-    say("Start", f"manage.py up on port {port}; its log is in {settings.VAR_DIR / 'log'}")
-    up = [sys.executable, str(settings.BASE_DIR / "manage.py"), "up", "--port", str(port)]
-    with child(up, "up.log") as process:
-
-        def ready() -> bool:
-            if process.poll() is not None:
-                log = (settings.VAR_DIR / "log" / "up.log").read_text(encoding="utf-8")
-                raise CommandError(f"manage.py up ended:\n{log[-2000:]}")
-            return is_healthy(f"http://127.0.0.1:{port}/healthz")
-
-        until(ready, seconds=120, what="manage.py up")
-        yield
-
-
-def is_healthy(url: str) -> bool:
-    """Tell whether the site answers."""
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own address
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-@contextmanager
-def child(command: list[str], log_name: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a process beside the demo, its output in a log, and stop it with the demo."""
-    folder = settings.VAR_DIR / "log"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / log_name).open("wb") as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, cwd=settings.BASE_DIR,
-            start_new_session=True,
-        )  # fmt: skip
-        try:
-            yield process
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(timeout=60)
-
-
-def manage(*arguments: str) -> None:
-    """Run another of our commands."""
-    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), *arguments]
-    subprocess.run(command, check=True, cwd=settings.BASE_DIR, stdout=subprocess.DEVNULL)

@@ -26,4 +26,6 @@ class Command(BaseCommand):
         )
         if done.returncode:
             raise CommandError(f"the base was not built (status {done.returncode})")
-        self.stdout.write(f"The base is in {output}; runs use it unless STUDENT_BASE says otherwise.")
+        self.stdout.write(
+            f"The base is in {output}; runs use it unless STUDENT_BASE says otherwise."
+        )

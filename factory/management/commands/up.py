@@ -112,13 +112,18 @@ def refuse_taken_port(host: str, port: int) -> None:
 
     The web server of an `up` that was killed a moment ago gets the time it has to end.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     deadline = time.monotonic() + WEB_GRACE_SECONDS
-    while True:
-        try:
-            socket.create_server((host, port), family=family).close()
-            return
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
-                raise CommandError(f"cannot listen on {host}:{port} (--port): {error}") from error
+    while (refusal := listening_error(host, port)) is not None:
+        if refusal.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+            raise CommandError(f"cannot listen on {host}:{port} (see --port): {refusal}")
         time.sleep(0.2)
+
+
+def listening_error(host: str, port: int) -> OSError | None:
+    """Say why nobody could listen there now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        return error
+    return None
