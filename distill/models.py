@@ -17,7 +17,9 @@ class DistillationRun(Job):
     dataset_version = models.ForeignKey(
         DatasetVersion, on_delete=models.PROTECT, related_name="runs"
     )
-    teacher = models.ForeignKey(Teacher, on_delete=models.PROTECT, null=True, related_name="runs")
+    teacher = models.ForeignKey(
+        Teacher, on_delete=models.PROTECT, null=True, blank=True, related_name="runs"
+    )
     base_model = models.CharField(max_length=500)
     base_revision = models.CharField(max_length=64, blank=True)
     spec = models.JSONField()
@@ -91,7 +93,7 @@ class Evaluation(Job):
     run = models.ForeignKey(DistillationRun, on_delete=models.CASCADE, related_name="evaluations")
     subject = models.CharField(max_length=8, choices=Subject.choices)
     artifact = models.ForeignKey(
-        Artifact, on_delete=models.CASCADE, null=True, related_name="evaluations"
+        Artifact, on_delete=models.CASCADE, null=True, blank=True, related_name="evaluations"
     )
     split = models.CharField(max_length=12, choices=Split.choices, default=Split.TEST)
     metrics = models.JSONField(default=dict, blank=True)

@@ -35,11 +35,10 @@ from factory.models import (
 )
 from factory.models.example import Split
 from factory.selectors import capped_count, dataset_versions, one
-from factory.services.freeze import TRUSTED
 from factory.services.projects import upstream_key
 from factory.storage import open_store
 from labeling.models import LabelJob, ReviewItem
-from labeling.selectors import standing_reviews
+from labeling.selectors import HUMAN, standing_reviews
 
 
 @dataclass(frozen=True)
@@ -193,7 +192,7 @@ def _round(workload: Workload) -> _Round:
             "id",
             filter=Q(split=Split.TEST, target__isnull=False)
             & ~Q(status="discarded")
-            & ~Q(provenance__in=TRUSTED),
+            & ~Q(provenance__in=HUMAN),
         ),
         **{split: Count("id", filter=Q(split=split)) for split in Split.values},
     )
@@ -455,22 +454,10 @@ def spec_default(name: str) -> Any:
     return next(item.default for item in fields(TrainSpec) if item.name == name)
 
 
-@dataclass(frozen=True)
-class Check:
-    """One demand of the gate, met or not, in a sentence."""
-
-    name: str
-    passed: bool
-    sentence: str
-
-
-def checks_of(evaluation: Evaluation | None) -> list[Check]:
-    """Return what the gate looked at, empty before it has decided."""
+def checks_of(evaluation: Evaluation | None) -> list[dict[str, Any]]:
+    """Return what the gate looked at (`gate.Check` as JSON), empty before it has decided."""
     verdict = (evaluation.verdict if evaluation else None) or {}
-    return [
-        Check(check["name"], check["passed"], check.get("reason") or check.get("sentence", ""))
-        for check in verdict.get("checks") or verdict.get("reasons") or []
-    ]
+    return list(verdict.get("checks", []))
 
 
 @dataclass(frozen=True)
@@ -488,7 +475,7 @@ class EvaluationPage:
     """What an evaluation's page shows."""
 
     comparison: Comparison
-    checks: list[Check]
+    checks: list[dict[str, Any]]
     labels: list[str]
     confusion: list[tuple[str, list[tuple[str, int]]]]
     wrong: list[WrongAnswer]

@@ -8,16 +8,11 @@ from factory.messages import Json, text_of, variable_text
 
 
 def input_digest(messages: list[Json]) -> str:
-    """Return the digest of an input: roles and texts, Unicode-composed, outer spaces cut.
+    """Return the digest of an input: texts Unicode-composed and trimmed, all else as it came.
 
     Two requests with the same digest are exact duplicates.
     """
-    return digest_of(
-        [
-            [m.get("role"), unicodedata.normalize("NFC", text_of(m.get("content"))).strip()]
-            for m in messages
-        ]
-    )
+    return digest_of([{**m, "content": _comparable(m.get("content"))} for m in messages])
 
 
 def group_key(messages: list[Json]) -> str:
@@ -30,3 +25,11 @@ def group_key(messages: list[Json]) -> str:
     text = re.sub(r"\[[a-z]+_\d+\]|\d+", " 0 ", text)
     words = re.findall(r"\w+", text)
     return digest_of(" ".join(words))
+
+
+def _comparable(content: object) -> object:
+    # Parts that are no text (an image, a sound) stay as they are: what they show is not seen here.
+    parts = content if isinstance(content, list) else []
+    if any(not isinstance(part, dict) or part.get("type") != "text" for part in parts):
+        return content
+    return unicodedata.normalize("NFC", text_of(content)).strip()

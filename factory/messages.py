@@ -1,4 +1,4 @@
-"""What a call looks like: OpenAI chat bodies and the log lines that carry them, checked at the door."""
+"""What a call looks like: OpenAI chat bodies, and log lines that carry them, checked at the door."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -51,17 +51,30 @@ def text_of(content: object) -> str:
     return "\n".join(part for part in parts if isinstance(part, str) and part)
 
 
+def turns_of(request: Json) -> list[Json]:
+    """Return a request's messages without what no model could be given: a turn needs a role."""
+    messages = request.get("messages")
+    turns = messages if isinstance(messages, list) else []
+    return [m for m in turns if isinstance(m, dict) and isinstance(m.get("role"), str)]
+
+
 def variable_text(messages: list[Json]) -> str:
     """Return what differs from call to call: every turn but the system's and the developer's."""
     turns = [m for m in messages if m.get("role") not in {"system", "developer"}]
     return "\n".join(text_of(m.get("content")) for m in turns)
 
 
+def first_choice(response: Json | None) -> Json:
+    """Return a chat completion's first choice, empty where there is none."""
+    choices = (response or {}).get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return first if isinstance(first, dict) else {}
+
+
 def output_of(response: Json | None) -> str:
     """Return the text of a chat completion's first choice, empty where there is none."""
-    choices = (response or {}).get("choices") or [{}]
-    message = choices[0].get("message") if isinstance(choices[0], dict) else None
-    return text_of((message or {}).get("content"))
+    message = first_choice(response).get("message")
+    return text_of(message.get("content")) if isinstance(message, dict) else ""
 
 
 class _Request(BaseModel):

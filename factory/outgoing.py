@@ -7,23 +7,29 @@ that changes its mind between check and use gains nothing. Redirects are never f
 import ipaddress
 import socket
 from collections.abc import Collection, Sequence
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import ResolveResult
-from aiohttp.tracing import Trace
+from aiohttp.tracing import Trace, TraceRequestRedirectParams
 
 from factory.errors import InvalidInput, UpstreamFailed
 
 ALLOWED_PORTS = {80, 443}  # and any from 1024 up
+UNICAST_V6 = ipaddress.ip_network("2000::/3")  # all that is assigned; NAT64 leads back to IPv4
+TUNNELS_V6 = ipaddress.ip_network("2002::/16")  # 6to4: an IPv4 address in disguise
+NOT_ROUTED_V4 = ipaddress.ip_network("192.0.0.0/24")  # IETF protocol assignments
 
 
 def is_public(address: str) -> bool:
     """Tell whether an IP address belongs to the public internet."""
-    ip = ipaddress.ip_address(address.split("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped
-    return ip.is_global and not ip.is_multicast
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return is_public(str(ip.ipv4_mapped))
+        return ip.is_global and ip in UNICAST_V6 and ip not in TUNNELS_V6
+    return ip.is_global and not ip.is_multicast and ip not in NOT_ROUTED_V4
 
 
 def check_url(url: str, private_hosts: Collection[str]) -> None:
@@ -32,11 +38,11 @@ def check_url(url: str, private_hosts: Collection[str]) -> None:
     Allowed: http(s), no credentials in it, a usual port, and a host that is public or one of
     `private_hosts`, the hosts that the operator named.
     """
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise InvalidInput("base_url has no valid port", param="base_url") from error
+        raise InvalidInput(f"base_url is no URL: {error}", param="base_url") from error
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise InvalidInput("base_url must be an http:// or https:// URL", param="base_url")
     if parts.username is not None or parts.password is not None or parts.fragment:
@@ -74,18 +80,29 @@ class GuardedConnector(aiohttp.TCPConnector):
         return found
 
 
+async def _refuse_redirect(
+    _session: aiohttp.ClientSession, _context: SimpleNamespace, answer: TraceRequestRedirectParams
+) -> None:
+    answer.response.close()
+    raise UpstreamFailed(f"{answer.url.host} answered with a redirect, which is never followed")
+
+
 def open_session(
     private_hosts: Collection[str], *, timeout_seconds: float, limit: int = 0
 ) -> aiohttp.ClientSession:
     """Open a guarded client; must be called inside a running event loop.
 
     Bytes are passed on as they come (no decompression), cookies are never kept, proxies from the
-    environment are not used. `limit` bounds open connections, 0 means none.
+    environment are not used. `limit` bounds open connections, 0 means none. What it refuses, it
+    refuses with `UpstreamFailed`.
     """
+    watch = aiohttp.TraceConfig()
+    watch.on_request_redirect.append(_refuse_redirect)
     return aiohttp.ClientSession(
         connector=GuardedConnector(private_hosts, limit=limit),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=timeout_seconds),
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
+        trace_configs=[watch],
     )

@@ -234,6 +234,8 @@ CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# A worker that is asked to end gives its tasks this long; what they had not finished goes on later.
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 5
 CELERY_BEAT_SCHEDULE = {
     "sweep_jobs": {"task": "factory.sweep_jobs", "schedule": max(1.0, JOB_LEASE_SECONDS / 4)}
 }

@@ -1,11 +1,13 @@
-"""The local spool: a call is on disk before its last byte leaves, whatever the database does.
+"""The local spool: a call is in a file before its last byte leaves, whatever the database does.
 
 A segment is a file of frames, `length | crc32 | JSON`, written by one process. Its writer holds a
 lock on it; a segment without a holder is complete, whoever left it. Readers stop at a torn frame.
+What was written survives the death of every process; a power cut may take the last seconds.
 """
 
 import contextlib
 import fcntl
+import logging
 import os
 import struct
 import zlib
@@ -15,6 +17,8 @@ from pathlib import Path
 import orjson
 
 from factory.messages import Json
+
+logger = logging.getLogger(__name__)
 
 HEADER = struct.Struct("<II")
 SEGMENT_BYTES = 16 * 1024 * 1024
@@ -49,9 +53,10 @@ class SpoolWriter:
     def _open(self) -> None:
         self.count += 1
         self.size = 0
-        path = self.folder / f"{os.getpid()}-{self.count}-{os.urandom(4).hex()}.seg"
+        path = self.folder / f"{os.getpid()}-{self.count}-{os.urandom(4).hex()}.new"
         self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL, 0o600)
         fcntl.flock(self.fd, fcntl.LOCK_EX)
+        path.rename(path.with_suffix(".seg"))  # seen only now, when it cannot be taken for abandoned
 
 
 def read_frames(path: Path, offset: int) -> Iterator[tuple[Json, int]]:
@@ -94,8 +99,11 @@ def remove_if_abandoned(path: Path) -> bool:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        if next(read_frames(path, shipped_offset(path)), None) is not None:
+        shipped = shipped_offset(path)
+        if next(read_frames(path, shipped), None) is not None:
             return False
-        path.unlink()
+        if torn := path.stat().st_size - shipped:
+            logger.warning("segment=%s: %s bytes of an unfinished call left out", path.name, torn)
         path.with_suffix(".offset").unlink(missing_ok=True)
+        path.unlink()
         return True

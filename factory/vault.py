@@ -1,4 +1,4 @@
-"""Secrets at rest: encrypted with the installation's key, readable by nobody with the rows alone."""
+"""Secrets at rest: encrypted with the installation's key; the rows alone tell nothing."""
 
 import base64
 import hashlib

@@ -61,7 +61,7 @@ class LabelJob(Job):
     workload = models.ForeignKey(Workload, on_delete=models.CASCADE, related_name="label_jobs")
     teacher = models.ForeignKey(Teacher, on_delete=models.PROTECT, related_name="label_jobs")
     guideline = models.ForeignKey(
-        Guideline, on_delete=models.PROTECT, null=True, related_name="label_jobs"
+        Guideline, on_delete=models.PROTECT, null=True, blank=True, related_name="label_jobs"
     )
     kind = models.CharField(max_length=8, choices=Kind.choices, default=Kind.LABEL)
     votes = models.PositiveSmallIntegerField(default=1)

@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from distill.jobdir import write_atomically
 from distill.spec import PROFILE_FILE, BaseProfile
+from factory.sample import vocabulary_text
 
 SEED = 20261122
 VOCABULARY = 4096
@@ -108,7 +109,8 @@ def configuration(tokenizer: PreTrainedTokenizerFast) -> Qwen3Config:
 
 
 def default_corpus() -> Iterator[str]:
-    """Yield English-rich text every machine has: Python's standard library."""
+    """Yield made-up support-desk text, and the English of Python's standard library."""
+    yield from vocabulary_text()
     library = Path(sysconfig.get_path("stdlib"))
     for path in sorted(library.glob("*.py")):
         yield path.read_text(encoding="utf-8", errors="ignore")

@@ -3,6 +3,7 @@
 from django.db import models
 from uuid_utils.compat import uuid7
 
+from factory.messages import output_of
 from factory.models.project import Project
 from factory.models.workload import Workload
 
@@ -69,9 +70,7 @@ class CapturedCall(models.Model):
     @property
     def output(self) -> str:
         """The first choice's text, empty where the model gave none."""
-        choices = (self.response or {}).get("choices") or [{}]
-        message = choices[0].get("message") or {}
-        return message.get("content") or ""
+        return output_of(self.response)
 
 
 class Feedback(models.Model):

@@ -8,12 +8,12 @@ from psycopg.types.json import Jsonb
 from uuid_utils.compat import uuid7
 
 from factory.dedupe import input_digest
-from factory.messages import CallRecord, Json
+from factory.messages import CallRecord, Json, first_choice, turns_of
 from factory.models import CapturedCall, Project, Upstream
 from factory.prices import cost_usd
 from factory.redact import Redactor
 
-# Fields that clients may send and that must never be stored or forwarded: they choose hosts or keys.
+# Fields that clients may send and that are never stored or forwarded: they choose hosts or keys.
 FOREIGN_FIELDS = {"api_base", "api_key", "base_url", "extra_headers", "extra_body", "organization"}
 COLUMNS = (
     "id", "project_id", "request_id", "trace_id", "provider", "request_model", "response_model",
@@ -22,6 +22,18 @@ COLUMNS = (
     "route_reason", "redactions", "digest", "created_at",
 )  # fmt: skip
 JSON_COLUMNS = {"messages", "response", "request_params", "tools", "metadata", "redactions"}
+MAX_TOKENS = 100_000_000  # of one call; what claims more is not a count
+# The stage is made once per connection. All writers insert in one order, so none deadlock.
+NAMES, TABLE = ", ".join(COLUMNS), CapturedCall._meta.db_table
+MAKE_STAGE = (
+    "CREATE TEMP TABLE IF NOT EXISTS call_stage ON COMMIT DELETE ROWS AS "
+    f"SELECT {NAMES} FROM {TABLE} WITH NO DATA"
+)
+FILL_STAGE = f"COPY call_stage ({NAMES}) FROM STDIN"
+INSERT_NEW = (
+    f"INSERT INTO {TABLE} ({NAMES}) SELECT {NAMES} FROM call_stage ORDER BY request_id "
+    "ON CONFLICT (project_id, request_id) DO NOTHING"
+)
 
 
 def project_prices(project: Project) -> dict[str, Any]:
@@ -44,20 +56,15 @@ def record_calls(project: Project, records: Iterable[CallRecord], source: str) -
 
 def insert_rows(rows: Sequence[dict[str, Any]]) -> int:
     """Insert prepared rows, leaving out those that are known; return how many were new."""
-    names = ", ".join(COLUMNS)
-    table = CapturedCall._meta.db_table
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(
-            f"CREATE TEMP TABLE stage ON COMMIT DROP AS SELECT {names} FROM {table} WITH NO DATA"
-        )
-        with cursor.copy(f"COPY stage ({names}) FROM STDIN") as copy:
+        cursor.execute(MAKE_STAGE)
+        with cursor.copy(FILL_STAGE) as copy:
             for row in rows:
                 copy.write_row([_cell(name, row[name]) for name in COLUMNS])
-        cursor.execute(
-            f"INSERT INTO {table} ({names}) SELECT {names} FROM stage "
-            "ON CONFLICT (project_id, request_id) DO NOTHING"
-        )
-        return int(cursor.rowcount)
+        cursor.execute(INSERT_NEW)
+        new = int(cursor.rowcount)
+        cursor.execute("DELETE FROM call_stage")  # the caller's transaction may go on
+        return new
 
 
 def _cell(name: str, value: object) -> object:
@@ -69,8 +76,9 @@ def _row(
 ) -> dict[str, Any]:
     redactor = Redactor()
     request = {k: v for k, v in record.request.items() if k not in FOREIGN_FIELDS}
-    messages = redactor.value(request.pop("messages", []))
+    messages = redactor.value(turns_of(request))
     model, tools = str(request.pop("model", "")), request.pop("tools", None)
+    request.pop("messages", None)
     response = redactor.value(record.response)
     return {
         "id": uuid7(),
@@ -98,19 +106,19 @@ def _row(
 
 def _answer_columns(response: Json | None, model: str, prices: dict[str, Any]) -> dict[str, Any]:
     answer = response or {}
-    usage = answer.get("usage") if isinstance(answer.get("usage"), dict) else {}
-    choices = answer.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices else {}
+    usage = answer.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
     answered_by = str(answer.get("model") or "")[:200]
-    tokens = [_count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens")]
+    prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
     return {
         "response_model": answered_by,
-        "prompt_tokens": tokens[0],
-        "completion_tokens": tokens[1],
-        "finish_reason": str((first or {}).get("finish_reason") or "")[:40],
-        "cost_usd": cost_usd(prices, answered_by or model, tokens[0] or 0, tokens[1] or 0),
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "finish_reason": str(first_choice(answer).get("finish_reason") or "")[:40],
+        "cost_usd": cost_usd(prices, answered_by or model, prompt, completion),
     }
 
 
 def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and 0 <= value < 2**31 else None
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKENS
+    return value if is_count else None

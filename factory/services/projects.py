@@ -9,6 +9,7 @@ from django.db import transaction
 from factory import outgoing, vault
 from factory.errors import InvalidInput
 from factory.models import Membership, Project, Upstream, Workload
+from factory.prices import checked_prices
 
 
 @transaction.atomic
@@ -57,7 +58,7 @@ def save_upstream(
     if key is not None:
         upstream.key_ciphertext = vault.encrypt(key, settings.ENCRYPTION_KEY)
     if prices is not None:
-        upstream.prices = prices
+        upstream.prices = checked_prices(prices)
     if is_default:
         Upstream.objects.filter(project=project).exclude(pk=upstream.pk).update(is_default=False)
         upstream.is_default = True

@@ -1,12 +1,14 @@
 """The engine of a label job: one event loop, many requests in flight, every reply saved at once.
 
 Three kinds of task share it: one feeds examples in by key pages, a crew labels one example each
-and takes the next without waiting for the others, and one writes what has arrived every 50 ms.
+and takes the next without waiting for the others, and one writes what has arrived: all of it in
+one transaction, and meanwhile the next lot gathers.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from time import monotonic
@@ -30,7 +32,6 @@ from labeling.teacher import REFUSED, Question, QuestionRefused, Reply, TeacherC
 from labeling.voting import tally
 
 PAGE = 200
-FLUSH_SECONDS = 0.05
 BEAT_SECONDS = 1.0
 CUT_OFF = {"length": "the answer was cut off at the token limit", REFUSED: "the teacher refused"}
 
@@ -94,7 +95,10 @@ class Engine:
         self.rows: asyncio.Queue[Row | None] = asyncio.Queue(plan.in_flight)
         self.new_replies: list[TeacherReply] = []
         self.new_labels: list[Label] = []
+        self.has_news = asyncio.Event()
+        self.news_saved = asyncio.Event()
         self.crew_is_done = False
+        self.beat_seconds = min(BEAT_SECONDS, settings.JOB_LEASE_SECONDS / 4)
         self.next_beat = 0.0
 
     async def run(self) -> None:
@@ -107,6 +111,7 @@ class Engine:
                 crew += [group.create_task(self._work()) for _ in range(self.plan.in_flight)]
                 await asyncio.wait(crew)
                 self.crew_is_done = True
+                self.has_news.set()
         except BaseExceptionGroup as group_error:
             raise group_error.exceptions[0] from group_error
         if self.stop is not None:
@@ -142,6 +147,7 @@ class Engine:
             self.new_labels.append(self._result(row, votes))
         elif self.stop is None and all(map(_is_of_the_row, errors)):
             self.new_labels.append(self._failed(row, errors[0]))
+        self.has_news.set()
 
     async def _vote(self, row: Row, number: int) -> Vote:
         reply = await self._ask(row.question, number, row.known)
@@ -185,6 +191,10 @@ class Engine:
                 raise
             self.failures_in_a_row = 0
             self.new_replies.append(saved)
+            # The slot is held until the reply is safe: no more than all slots are ever at risk.
+            is_saved = self.news_saved
+            self.has_news.set()
+            await is_saved.wait()
             return saved
 
     def _note_failure(self, error: UnderstudyError) -> None:
@@ -242,19 +252,24 @@ class Engine:
     # --- the writer -------------------------------------------------------------------------------
     async def _write(self) -> None:
         while not self.crew_is_done:
-            await asyncio.sleep(FLUSH_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.beat_seconds):
+                    await self.has_news.wait()
+            self.has_news.clear()
             await self._flush()
         await self._flush(last=True)
 
     async def _flush(self, *, last: bool = False) -> None:
         replies, self.new_replies = self.new_replies, []
         labels, self.new_labels = self.new_labels, []
+        is_saved, self.news_saved = self.news_saved, asyncio.Event()
         self.counts.update(label.status for label in labels)
         is_due = last or monotonic() >= self.next_beat
         if replies or labels:
             await sync_to_async(self._save)(replies, labels)
+        is_saved.set()
         if is_due:
-            self.next_beat = monotonic() + min(BEAT_SECONDS, settings.JOB_LEASE_SECONDS / 4)
+            self.next_beat = monotonic() + self.beat_seconds
             try:
                 await sync_to_async(jobs.heartbeat)(self.job, self._progress())
             except JobCancelled as cancelled:

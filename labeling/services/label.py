@@ -158,8 +158,7 @@ def start_label_job(
         LabelJob(
             workload=workload,
             teacher=teacher,
-            # A job always names its guideline, if only an empty one: what was asked stays known.
-            guideline=guideline or latest_guideline(workload) or save_guideline(workload, text=""),
+            guideline=guideline or latest_guideline(workload),
             votes=votes,
             accept_confidence=accept_confidence,
             budget_usd=budget_usd,
@@ -193,11 +192,15 @@ def label_work(job: LabelJob) -> None:
         timeout_seconds=settings.UPSTREAM_TIMEOUT_SECONDS,
         in_flight=IN_FLIGHT,
     )
-    engine = Engine(job, plan, client)
     # The event loop gets a thread of its own; the database is used from this one alone.
-    async_to_sync(engine.run)()
+    async_to_sync(_run)(Engine(job, plan, client), client)
     with jobs.fenced(job):
         jobs.succeed(job)
+
+
+async def _run(engine: Engine, client: TeacherClient) -> None:
+    async with client:
+        await engine.run()
 
 
 def with_limit(params: dict[str, Any], schema: Json | None) -> dict[str, Any]:

@@ -3,18 +3,20 @@
 import random
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 import uvicorn
 from django.conf import settings
 from django.core.management import call_command
+from django.db import connection
 from django.test import override_settings
 
 from distill import gate
@@ -26,6 +28,9 @@ from factory.models import Dataset, DatasetVersion, Project, Workload
 from factory.services.keys import create_key
 from factory.services.projects import create_project, create_workload
 from factory.storage import FolderStore, open_store
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 LABELS = ["billing", "delivery", "login"]
 ROWS = 200
@@ -153,34 +158,53 @@ class Site:
         connection.request(method, path, body, raw)
         return connection.getresponse()
 
-    def new_workload(self, slug: str) -> Workload:
-        return create_workload(self.workload.project, slug=slug, kind="classification")
+    def publish(self, slug: str, *, seeds: Sequence[int] = (1,)) -> list[ModelVersion]:
+        """Publish versions of another workload, for a test that moves or spoils them."""
+        workload = create_workload(self.workload.project, slug=slug, kind="classification")
+        return [published(workload, number=seed) for seed in seeds]
 
 
 def download_key(project: Project) -> str:
     return create_key(project, name="ci", scopes=["download"])[1]
 
 
-@contextmanager
-def running_site(storage: Path) -> Iterator[Site]:
-    """Serve the site on a free port; the socket listens before the first request can come.
+def committed(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do it on a connection of its own: there no test's transaction hides what is written."""
 
-    The rows are committed, as the server's threads must see them, and are gone at the end.
-    """
+    def and_close() -> T:
+        try:
+            return work(*args, **kwargs)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(and_close).result()
+
+
+@contextmanager
+def serving() -> Iterator[tuple[str, uvicorn.Server]]:
+    """Serve the site on a free port; the socket listens before the first request can come."""
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(application, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", server
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+@contextmanager
+def running_site(storage: Path) -> Iterator[Site]:
+    """Serve a published model. The rows are committed, as the server's threads must see them."""
+    assert connection.settings_dict["NAME"].startswith("test_")  # it is emptied at the end
     with override_settings(STORAGE_URL=storage.as_uri()):
         project = create_project(slug="acme", name="Acme")
         workload = create_workload(project, slug="tickets", kind="classification")
         version = published(workload)
         move_alias(workload, name="production", to=version, expected=None)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        thread.start()
-        try:
+        with serving() as (url, server):
             yield Site(url, server, workload, version, download_key(project))
-        finally:
-            server.should_exit = True
-            thread.join()
-            listener.close()
-            call_command("flush", interactive=False, verbosity=0)
+        call_command("flush", interactive=False, verbosity=0)

@@ -57,8 +57,8 @@ def test_a_control_token_in_a_users_text_stays_text(encoder: ChatEncoder) -> Non
 
     ids = encoder.prompt_ids([{"role": "user", "content": smuggled}])
 
-    start, end = encoder.tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
-    assert (ids.count(start), ids.count(end)) == (2, 1)
+    rendered = encoder.tokenizer.convert_ids_to_tokens(ids)
+    assert (rendered.count("<|im_start|>"), rendered.count("<|im_end|>")) == (2, 1)
 
 
 def test_decomposed_letters_are_the_same_prompt_as_composed_ones(encoder: ChatEncoder) -> None:

@@ -16,6 +16,12 @@ from tests.fakes import TEACHER, ScriptedUpstream
 PRICES = {TEACHER: {"input": 2.0, "output": 8.0}}
 
 
+@pytest.fixture(autouse=True)
+def cheap_passwords(settings: Any) -> None:
+    """No test here signs in, and scrypt is slow on purpose."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
 class RunJob(Protocol):
     def __call__(self, **options: Any) -> LabelJob: ...
 

@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -149,29 +148,6 @@ def test_a_persons_word_is_never_overwritten_nor_paid_for(
     assert set(Example.objects.values_list("target", flat=True)) == {"login"}
 
 
-def test_a_decision_made_while_the_teacher_thinks_stands(
-    upstream: ScriptedUpstream, run_job: RunJob, make_example: MakeExample, workload: Workload,
-    teacher: Teacher,
-) -> None:  # fmt: skip
-    example = make_example("about billing", "delivery")
-    job = start_label_job(workload, teacher=teacher, votes=1, budget_usd=Decimal(1))
-
-    def decided_meanwhile(running: LabelJob) -> None:
-        # A page of rows is read with its examples, so the decision comes between read and write.
-        upstream.script(Reply(body=completion("login"), delay_s=0.2))
-        upstream.on_chat = lambda: None  # type: ignore[attr-defined]
-        Example.objects.filter(pk=example.pk).update(
-            target="billing", provenance="relabeled_by_human", status="reviewed"
-        )
-        from labeling.services.engine import _accept  # noqa: PLC0415
-
-        _accept([Label(job=running, example=example, output="login", confidence=1.0)])
-
-    work_on(job, decided_meanwhile)
-    example.refresh_from_db()
-    assert (example.target, example.provenance) == ("billing", "relabeled_by_human")
-
-
 def test_unsure_test_rows_wait_for_the_audit_so_that_it_stays_fair(
     upstream: ScriptedUpstream, run_job: RunJob, make_example: MakeExample
 ) -> None:
@@ -199,8 +175,6 @@ def test_a_row_that_fails_is_told_and_the_others_go_on(
 ) -> None:
     make_example("about billing", "delivery")
     upstream.script(openai_error(400, "too long", code="context_length_exceeded"))
-    upstream.hold()
-    upstream.release()
     job = run_job()
     assert (job.status, job.blame) == (Job.Status.FAILED, Job.Blame.USER)
     assert "too long" in job.error
@@ -209,9 +183,9 @@ def test_a_row_that_fails_is_told_and_the_others_go_on(
     job = run_job()
     assert job.status == Job.Status.SUCCEEDED
     assert Counter(job.labels.values_list("status", flat=True)) == {"failed": 1, "accepted": 1}
-    assert label_job_summary(job).problems == [("The teacher answered 400: Error code: 400 - "
-        "{'error': {'message': 'too long', 'type': 'api_error', 'param': None, "
-        "'code': 'context_length_exceeded'}}", 1)]  # fmt: skip
+    ((problem, count),) = label_job_summary(job).problems
+    assert "too long" in problem
+    assert count == 1
 
 
 def test_a_refused_key_ends_the_job_at_once_and_blames_the_user(
@@ -383,7 +357,3 @@ def test_a_summary_counts_labels_confidences_and_money(
     assert summary.histogram == [0, 0, 0, 0, 0, 0, 1, 0, 0, 0]
     assert (summary.replies, summary.spent_usd) == (3, paid())
     assert (summary.prompt_tokens, summary.completion_tokens) == (60, 15)
-
-
-def unused(callback: Callable[[], None]) -> None:
-    callback()

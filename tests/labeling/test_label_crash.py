@@ -1,0 +1,108 @@
+"""What the database must hold when workers die and people decide in the middle of a label job."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from urllib.parse import quote
+
+import pytest
+from django.db import connection
+from django.db.models import Count, Sum
+
+from factory.models import Example, Job, Workload
+from factory.services import jobs
+from labeling.models import Label, LabelJob, Teacher, TeacherReply
+from labeling.services.label import IN_FLIGHT, start_label_job
+from tests.conftest import MakeExample
+from tests.fakes import Reply, ScriptedUpstream, completion
+from tests.labeling.conftest import work_on
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+WORKER = """
+import sys, django
+django.setup()
+from factory.services import jobs
+from labeling.models import LabelJob
+from labeling.services.label import label_work
+jobs.run(LabelJob, int(sys.argv[1]), label_work)
+"""
+
+
+def start_worker(job: LabelJob) -> subprocess.Popen[bytes]:
+    at = connection.settings_dict
+    url = f"postgresql://{at['USER']}@/{at['NAME']}?host={quote(at['HOST'], safe='')}"
+    environment = {**os.environ, "DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "factory.settings"}
+    return subprocess.Popen([sys.executable, "-c", WORKER, str(job.pk)], env=environment)
+
+
+def wait_until(holds: Callable[[], bool], limit_seconds: float = 20) -> None:
+    deadline = time.monotonic() + limit_seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_killed_worker_costs_no_row_and_no_saved_answer_is_asked_for_again(
+    upstream: ScriptedUpstream, workload: Workload, teacher: Teacher, make_example: MakeExample
+) -> None:
+    for n in range(80):
+        make_example(f"about billing {n}", "delivery")
+    job = start_label_job(workload, teacher=teacher, votes=2, budget_usd=Decimal(1))
+    upstream.script(*[Reply(body=completion('{"answer": "billing"}'))] * 60)
+    worker = start_worker(job)
+    try:
+        upstream.wait_for_chats(60)
+        upstream.hold()
+        wait_until(TeacherReply.objects.exists)
+    finally:
+        worker.kill()
+        worker.wait()
+    upstream.release()
+    saved = set(TeacherReply.objects.values_list("cache_key", flat=True))
+    asked_before = len(upstream.chats)
+    assert len(saved) < 160
+
+    LabelJob.objects.update(lease_until=jobs.in_future(-1))
+    jobs.sweep()
+    job = work_on(job)
+
+    assert (job.status, job.attempt) == (Job.Status.SUCCEEDED, 2)
+    assert job.progress["done"] == Label.objects.count() == 80
+    again = [sent.headers["idempotency-key"] for sent in upstream.chats[asked_before:]]
+    assert not saved & set(again)
+    before = {sent.headers["idempotency-key"] for sent in upstream.chats[:asked_before]}
+    assert len(before & set(again)) <= IN_FLIGHT
+    replies = TeacherReply.objects.aggregate(n=Count("id"), usd=Sum("cost_usd"))
+    assert (replies["n"], replies["usd"]) == (160, job.spent_usd)
+    assert Label.objects.aggregate(usd=Sum("cost_usd"))["usd"] == job.spent_usd
+    assert set(Example.objects.values_list("target", flat=True)) == {"billing"}
+
+
+def test_a_decision_made_while_the_teacher_thinks_stands(
+    upstream: ScriptedUpstream, workload: Workload, teacher: Teacher, make_example: MakeExample
+) -> None:
+    example = make_example("about billing", "delivery")
+    job = start_label_job(workload, teacher=teacher, votes=1, budget_usd=Decimal(1))
+    upstream.script(Reply(body=completion("login")))
+    upstream.hold()
+
+    def decide() -> None:
+        upstream.wait_for_chats(1)
+        Example.objects.filter(pk=example.pk).update(
+            target="billing", provenance="relabeled_by_human", status="reviewed"
+        )
+        connection.close()
+        upstream.release()
+
+    person = threading.Thread(target=decide)
+    person.start()
+    job = work_on(job)
+    person.join()
+    example.refresh_from_db()
+    assert (example.target, example.provenance) == ("billing", "relabeled_by_human")
+    assert (job.status, Label.objects.get().output) == (Job.Status.SUCCEEDED, "login")
