@@ -66,13 +66,13 @@ def next_step(f: Facts) -> Step:
         ),
         (
             f.untrusted_test_rows > 0,
-            Step(f"No person has looked at {f.untrusted_test_rows:,} rows of the test split, and only "
-                 "what a person confirmed can prove a student.",
+            Step(f"No person has looked at {f.untrusted_test_rows:,} rows of the test split, and "
+                 "only what a person confirmed can prove a student.",
                  "Fill the review queue", "queue_review", stage="review"),
         ),
         (
             f.examples > 0 and not f.is_frozen,
-            Step("The examples are ready. Freeze them, so that a student can be traced to its data.",
+            Step("The examples are ready. Freeze them: a student must be traceable to its data.",
                  "Freeze a dataset version", "freeze", is_post=True, stage="datasets"),
         ),
         (

@@ -116,8 +116,8 @@ def score_table(card: Card) -> str:
         for score in card.scores
     ]
     return (
-        f"Score: {escaped(card.metric.replace('_', ' '))} on held-out rows that no model was "
-        f"trained on.\n\n{_table(head, rows)}"
+        f"Score: {escaped(card.metric.replace('_', ' '))} on held-out rows, which the "
+        f"student was not trained on.\n\n{_table(head, rows)}"
     )
 
 

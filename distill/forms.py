@@ -5,7 +5,7 @@ from typing import Any
 from django import forms
 
 from distill.models import Alias
-from distill.selectors import default_base, spec_advice, spec_default
+from distill.selectors import spec_advice, spec_default
 from factory.models import DatasetVersion, Workload
 from labeling.models import Teacher
 
@@ -20,7 +20,9 @@ class RunForm(forms.Form):
         queryset=DatasetVersion.objects.none(), empty_label=None, label="Dataset version"
     )
     base_model = forms.CharField(
-        max_length=500, help_text="A hub id such as Qwen/Qwen2.5-7B-Instruct, or a folder."
+        max_length=500,
+        required=False,
+        help_text="A hub id such as Qwen/Qwen2.5-7B-Instruct, or a folder; empty: the usual one.",
     )
     teacher = forms.ModelChoiceField(
         queryset=Teacher.objects.none(),
@@ -38,7 +40,6 @@ class RunForm(forms.Form):
         assert isinstance(teacher, forms.ModelChoiceField)
         version.queryset = ordered
         teacher.queryset = workload.project.teachers.order_by("name")
-        self.fields["base_model"].initial = default_base()
         chosen = self.initial.get("version")
         self.add_parameters(ordered.filter(pk=chosen).first() if chosen else ordered.first())
 
@@ -52,8 +53,8 @@ class RunForm(forms.Form):
             self.fields[name] = kind(
                 required=False,
                 min_value=0,
-                label=name.replace("_", " "),
-                help_text=f"{value:g}" + (f": {known.reason}" if known else " as a rule"),
+                label=name.replace("_", " ").capitalize(),
+                help_text=f"{value:g}: {known.reason if known else 'the usual value'}",
                 widget=forms.NumberInput(attrs={"placeholder": f"{value:g}", "step": "any"}),
             )
 

@@ -1,5 +1,6 @@
 """What the gateway, the pages and the API read of students."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from distill.models import (
     Evaluation,
     ModelVersion,
     Route,
+    VersionFile,
 )
 from distill.routing import RouteTable, Target
 from distill.scoring import Prediction, score_rows
@@ -96,7 +98,7 @@ def _target(upstream: Upstream, model: str | None) -> Target:
     )
 
 
-# --- gates of the API and of pages: what a project or workload holds ---------------------------------
+# --- gates: what a project or a workload holds ----------------------------------------------------
 def run_in_project(project: Project, run_id: int) -> DistillationRun:
     """Return one of a project's runs."""
     return one(_runs().filter(workload__project=project, pk=run_id), "run")
@@ -213,7 +215,7 @@ def _round(workload: Workload) -> _Round:
         changed=changed.filter(created_at__gt=version.created_at).count() if version else 0,
         run=run,
         evaluations=list(run.evaluations.select_related("artifact").order_by("id")) if run else [],
-        newest=workload.model_versions.order_by("-number").first(),
+        newest=workload.model_versions.select_related("evaluation").order_by("-number").first(),
         aliases={alias.name: alias for alias in aliases},
     )
 
@@ -250,7 +252,8 @@ def _data_stages(now: _Round) -> list[Stage]:
 
 
 def _model_stages(now: _Round) -> list[Stage]:
-    run, shipped, newest = now.run, _shipped(now.evaluations), now.newest
+    run, newest = now.run, now.newest
+    shipped = _shipped(now.evaluations) or (newest.evaluation if newest else None)
     at_work = next((job for job in map(_alive, now.evaluations) if job), None)
     production = now.aliases.get(Alias.Name.PRODUCTION)
     accuracy = shipped.metrics["accuracy"] if shipped else None
@@ -349,12 +352,10 @@ def _shipped(evaluations: list[Evaluation]) -> Evaluation | None:
 
 # --- runs and evaluations -------------------------------------------------------------------------
 def runs_of(workload: Workload) -> list[DistillationRun]:
-    """Return a workload's runs, the newest first, each with `shipped`, its best file's evaluation."""
+    """Return a workload's runs, the newest first, each with `shipped`: its best evaluation."""
     evaluations = Evaluation.objects.select_related("artifact").order_by("id")
     found = _runs().filter(workload=workload).order_by("-id")[:100]
-    runs = list(
-        found.prefetch_related(Prefetch("evaluations", queryset=evaluations), "versions")
-    )
+    runs = list(found.prefetch_related(Prefetch("evaluations", queryset=evaluations), "versions"))
     for run in runs:
         run.shipped = _shipped(list(run.evaluations.all()))  # type: ignore[attr-defined]  # for the page
     return runs
@@ -395,7 +396,7 @@ class RunPage:
 def run_page(run: DistillationRun) -> RunPage:
     """Gather a run's page."""
     points = list(run.points.order_by("step"))
-    series = {
+    series: dict[str, Sequence[tuple[int, float]]] = {
         title: [(p.step, p.values[key]) for p in points if p.values.get(key) is not None]
         for title, key in (("training loss", "loss"), ("validation loss", "eval_loss"))
     }
@@ -438,15 +439,10 @@ def compare(evaluations: list[Evaluation]) -> Comparison:
     return Comparison(evaluations=evaluations, scale=axis(ends))
 
 
-def default_base() -> str:
-    """Return the base that a student starts from where none is named."""
-    return str(settings.STUDENT_BASE)
-
-
 def spec_advice(version: DatasetVersion | None) -> dict[str, Recommendation]:
     """Return the recommended values for a version and the usual base, each with its reason."""
     rows = int(version.counts[Split.TRAIN]) if version else 0
-    return recommended(read_profile(Path(default_base())), rows)
+    return recommended(read_profile(Path(settings.STUDENT_BASE)), rows)
 
 
 def spec_default(name: str) -> Any:
@@ -493,7 +489,7 @@ def evaluation_page(evaluation: Evaluation, start: int = 0) -> EvaluationPage:
     others = evaluation.run.evaluations.select_related("artifact").order_by("id")
     wrong = _wrong(evaluation)
     confusion = evaluation.metrics.get("confusion") or {}
-    labels = [*confusion, ""] if len(confusion) <= MATRIX_LABELS else []
+    labels = [*sorted(confusion), ""] if len(confusion) <= MATRIX_LABELS else []
     shown = wrong[start : start + WRONG_PER_PAGE]
     return EvaluationPage(
         comparison=compare(list(others)),
@@ -532,7 +528,7 @@ def _predictions(evaluation: Evaluation) -> list[Prediction]:
 def _with_questions(
     evaluation: Evaluation, wrong: list[tuple[Prediction, bool]]
 ) -> list[WrongAnswer]:
-    ids = [prediction.id for prediction, _ in wrong if prediction.id.isdecimal()]
+    ids = [int(prediction.id) for prediction, _ in wrong if prediction.id.isdecimal()]
     entries = DatasetEntry.objects.filter(
         version=evaluation.run.dataset_version_id, example__in=ids
     ).select_related("example")
@@ -568,7 +564,7 @@ def models_page(workload: Workload) -> ModelsPage:
     )
 
 
-def alias_target(workload: Workload, name: str) -> ModelVersion | None:
-    """Return the version that an alias points at now."""
-    found = Alias.objects.filter(workload=workload, name=name).select_related("version").first()
-    return found.version if found else None
+def shipped_file(version: ModelVersion, files: list[VersionFile]) -> VersionFile | None:
+    """Return the file that a version's figures were measured on."""
+    measured = version.evaluation.artifact
+    return next((file for file in files if measured and file.sha256 == measured.sha256), None)

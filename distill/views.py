@@ -1,9 +1,6 @@
 """Pages of the loop, runs, evaluations and model versions. Each view starts at a gate."""
 
-from typing import cast
-
 from django.contrib import messages
-from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
@@ -12,7 +9,7 @@ from distill.forms import AliasForm, PublishForm, RunForm
 from distill.models import Alias
 from distill.services import publish as publishing
 from distill.services import train
-from factory.decorators import signed_in
+from factory.decorators import signed_in, user_of
 from factory.errors import Conflict, InvalidInput
 from factory.forms import errors_in
 from factory.models import Membership, Workload
@@ -99,7 +96,7 @@ def publish(request: HttpRequest, project: str, workload: str, run: int) -> Http
     reason = form.cleaned_data["override_reason"] if form.is_valid() else ""
     shown = selectors.run_of_workload(found, run)
     try:
-        version = publishing.publish(shown, user=cast("User", request.user), override_reason=reason)
+        version = publishing.publish(shown, user=user_of(request), override_reason=reason)
     except (Conflict, InvalidInput) as error:
         messages.error(request, f"Not published. {error.message}")
         return redirect("run", project, workload, run)
@@ -108,9 +105,7 @@ def publish(request: HttpRequest, project: str, workload: str, run: int) -> Http
 
 # --- evaluations ----------------------------------------------------------------------------------
 @signed_in("GET")
-def evaluation(
-    request: HttpRequest, project: str, workload: str, evaluation: int
-) -> HttpResponse:
+def evaluation(request: HttpRequest, project: str, workload: str, evaluation: int) -> HttpResponse:
     """Show what a subject got right and wrong, beside the others."""
     found = workload_for_user(request.user, project, workload)
     shown = selectors.evaluation_of_workload(found, evaluation)
@@ -142,7 +137,7 @@ def model(request: HttpRequest, project: str, workload: str, number: int) -> Htt
         "workload": found,
         "version": version,
         "files": files,
-        "gguf": next((file for file in files if file.path.endswith(".gguf")), None),
+        "gguf": selectors.shipped_file(version, files),
         "checks": selectors.checks_of(version.evaluation),
         "aliases": selectors.models_page(found).aliases,
         "role": role_of(request.user, found.project),
@@ -161,7 +156,7 @@ def move_alias(request: HttpRequest, project: str, workload: str) -> HttpRespons
     data = form.cleaned_data
     to = selectors.version_in_project(found, data["to"])
     expected = selectors.version_in_project(found, data["expected"]) if data["expected"] else None
-    user = cast("User", request.user)
+    user = user_of(request)
     try:
         publishing.move_alias(found, name=data["name"], to=to, expected=expected, user=user)
         messages.success(request, f"{data['name']} is v{to.number} now.")
@@ -175,7 +170,7 @@ def roll_back(request: HttpRequest, project: str, workload: str) -> HttpResponse
     """Put production back on the version that it had before."""
     found = workload_for_user(request.user, project, workload, Role.LEAD)
     try:
-        alias = publishing.rollback(found, cast("User", request.user))
+        alias = publishing.rollback(found, user_of(request))
         messages.success(request, f"{Alias.Name.PRODUCTION} is v{alias.version.number} again.")
     except Conflict as error:
         messages.error(request, f"Not moved: {error.message}.")

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.core.asgi import get_asgi_application
@@ -17,7 +17,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-django_application: App = get_asgi_application()
+django_application = cast("App", get_asgi_application())
 routes: list[tuple[re.Pattern[str], App]] = [
     (re.compile(pattern), import_string(name)) for pattern, name in settings.ASGI_ROUTES
 ]

@@ -133,4 +133,3 @@ def bars(counts: dict[str, int]) -> list[Bar]:
     """Return a bar for each name, in the order given."""
     longest = max(counts.values(), default=0) or 1
     return [Bar(name, count, round(100 * count / longest, 2)) for name, count in counts.items()]
-

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Concatenate, ParamSpec
 
 from django.contrib.auth.decorators import login_required
+from django.contrib.auth.models import User
 from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
@@ -25,12 +26,19 @@ RETRY_AFTER_SECONDS = 5
 
 
 def signed_in(*methods: str) -> Callable[[View[P]], View[P]]:
-    """Open a page to signed-in people only, by these methods only; what they may see is a gate's."""
+    """Open a page to signed-in people, by these methods; what they may see is a gate's to say."""
 
     def wrap(view: View[P]) -> View[P]:
         return login_required(require_http_methods(methods)(view))
 
     return wrap
+
+
+def user_of(request: HttpRequest) -> User:
+    """Return who is signed in, behind a door that `signed_in` guards."""
+    user = request.user
+    assert isinstance(user, User)
+    return user
 
 
 class RenderErrors:
@@ -47,7 +55,7 @@ class RenderErrors:
         """Answer what a view raised; None leaves it to Django's own handlers."""
         if isinstance(error, OperationalError | InterfaceError):
             logger.warning("database away: %s", error)
-            error = Unavailable("The database does not answer. Nothing was changed; try again soon.")
+            error = Unavailable("The database does not answer. Nothing was changed.")
         return error_response(request, error) if isinstance(error, UnderstudyError) else None
 
 

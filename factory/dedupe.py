@@ -5,6 +5,7 @@ import unicodedata
 
 from factory.digest import digest_of
 from factory.messages import Json, text_of, variable_text
+from factory.redact import PLACEHOLDER
 
 
 def input_digest(messages: list[Json]) -> str:
@@ -21,9 +22,8 @@ def group_key(messages: list[Json]) -> str:
     Inputs whose variable parts differ only in case, punctuation, spacing or numbers are one group,
     so that no near copy of a training row is ever tested on.
     """
-    text = unicodedata.normalize("NFKC", variable_text(messages)).casefold()
-    text = re.sub(r"\[[a-z]+_\d+\]|\d+", " 0 ", text)
-    words = re.findall(r"\w+", text)
+    text = PLACEHOLDER.sub(" 0 ", unicodedata.normalize("NFKC", variable_text(messages)))
+    words = re.findall(r"\w+", re.sub(r"\d+", " 0 ", text.casefold()))
     return digest_of(" ".join(words))
 
 

@@ -8,11 +8,13 @@ from typing import Any
 
 import orjson
 
-from factory.digest import digest_of
+from factory.digest import canonical_json, digest_of
 from factory.messages import Json, text_of
+from factory.redact import PLACEHOLDER
 
 MAX_LABELS = 200  # more distinct short answers than this are not a label set
 MAX_LABEL_LENGTH = 60
+MOST = 0.8  # of the answers: production models break their format now and then
 
 
 def signature(messages: list[Json], params: Json) -> str:
@@ -20,13 +22,13 @@ def signature(messages: list[Json], params: Json) -> str:
 
     Calls of one prompt template share it, whatever their variable part.
     """
-    return digest_of(
-        {
-            "instruction": instruction_of(messages),
-            "tools": params.get("tools"),
-            "response_format": params.get("response_format"),
-        }
-    )
+    fixed = {
+        "instruction": instruction_of(messages),
+        "tools": params.get("tools"),
+        "response_format": params.get("response_format"),
+    }
+    # How many values a call held before this one says nothing about its template.
+    return digest_of(PLACEHOLDER.sub("[]", canonical_json(fixed).decode()))
 
 
 def instruction_of(messages: list[Json]) -> str:
@@ -44,30 +46,40 @@ class Kind:
     metric: str  # exact_match | json_fields
 
 
-def infer_kind(outputs: Iterable[str], instruction: str) -> Kind:
+def infer_kind(outputs: Iterable[str], instruction: str, params: Json) -> Kind:
     """Infer the kind of answer from a sample of answers (a few hundred are plenty).
 
-    Few distinct short answers that recur are labels, JSON objects are an extraction, anything else
-    is text. A label counts where it was seen twice or the instruction names it: one stray answer
-    must not become part of the label set.
+    The schema that the app itself asks for is an extraction, as JSON objects are; few distinct
+    short answers that recur are labels; anything else is text. A label counts where it was seen
+    twice or the instruction names it: one stray answer must not become part of the label set.
     """
     answers = [output.strip() for output in outputs if output.strip()]
-    if answers and sum(_is_object(answer) for answer in answers) >= 0.8 * len(answers):
+    if schema := _asked_schema(params):
+        return Kind("extraction", schema, "json_fields")
+    if answers and sum(_is_object(answer) for answer in answers) >= MOST * len(answers):
         return Kind("extraction", {"type": "object"}, "json_fields")
-    counts = Counter(answers)
-    labels = sorted(a for a, n in counts.items() if n > 1 or _named_in(a, instruction))
-    covered = sum(counts[label] for label in labels)
-    short = all(len(label) <= MAX_LABEL_LENGTH for label in labels)
-    if 2 <= len(labels) <= min(MAX_LABELS, len(answers) // 3) and short and covered >= 0.8 * len(answers):
-        return Kind("classification", {"type": "string", "enum": labels}, "exact_match")
+    counts = Counter(answer for answer in answers if len(answer) <= MAX_LABEL_LENGTH)
+    named = {answer for answer in counts if _named_in(answer, instruction)}
+    labels = named | {answer for answer, times in counts.items() if times > 1}
+    few = labels == named or len(labels) <= len(answers) // 3
+    covered = sum(counts[label] for label in labels) >= MOST * len(answers)
+    if 2 <= len(labels) <= MAX_LABELS and few and covered:
+        return Kind("classification", {"type": "string", "enum": sorted(labels)}, "exact_match")
     return Kind("generation", None, "exact_match")
 
 
 def slug_for(instruction: str, metadata: dict[str, str]) -> str:
-    """Propose a name for a workload: what the app calls itself, else the instruction's first words."""
+    """Propose a workload's name: what the app calls itself, else the instruction's first words."""
     said = metadata.get("workload") or metadata.get("task") or metadata.get("app") or instruction
     words = re.findall(r"[a-z0-9]+", said.lower())
     return "-".join(words[:4])[:40].strip("-") or "workload"
+
+
+def _asked_schema(params: Json) -> Json | None:
+    asked = params.get("response_format")
+    named = asked.get("json_schema") if isinstance(asked, dict) else None
+    schema = named.get("schema") if isinstance(named, dict) else None
+    return schema if isinstance(schema, dict) else None
 
 
 def _is_object(answer: str) -> bool:

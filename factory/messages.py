@@ -1,4 +1,4 @@
-"""What a call looks like: OpenAI chat bodies, and log lines that carry them, checked at the door."""
+"""What a call looks like: chat bodies and the log lines that carry them, checked at the door."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -129,9 +129,7 @@ class CallRecord:
 
 def record_from_json(value: Json) -> CallRecord:
     """Read what `CallRecord.as_json` wrote."""
-    return CallRecord(
-        **{**value, "created_at": datetime.fromtimestamp(value["created_at"], UTC)}
-    )
+    return CallRecord(**{**value, "created_at": datetime.fromtimestamp(value["created_at"], UTC)})
 
 
 def record_from_line(raw: bytes) -> CallRecord:
@@ -157,7 +155,9 @@ def checked_metadata(given: object) -> dict[str, str]:
         raise InvalidInput("metadata must be an object", param="metadata")
     if len(given) > MAX_METADATA_PAIRS:
         raise InvalidInput(f"metadata holds at most {MAX_METADATA_PAIRS} pairs", param="metadata")
-    pairs = {str(key): value if isinstance(value, str) else str(value) for key, value in given.items()}
+    pairs = {
+        str(key): value if isinstance(value, str) else str(value) for key, value in given.items()
+    }
     if any(len(k) > MAX_METADATA_KEY or len(v) > MAX_METADATA_VALUE for k, v in pairs.items()):
         raise InvalidInput(
             f"metadata keys hold {MAX_METADATA_KEY} characters, values {MAX_METADATA_VALUE}",

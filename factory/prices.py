@@ -47,5 +47,4 @@ def price_of(prices: dict[str, Any], model: str) -> dict[str, Any] | None:
 
 
 def _is_price(side: object) -> bool:
-    is_number = isinstance(side, int | float) and not isinstance(side, bool)
-    return is_number and 0 <= side <= MAX_PRICE
+    return isinstance(side, int | float) and not isinstance(side, bool) and 0 <= side <= MAX_PRICE

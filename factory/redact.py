@@ -42,8 +42,11 @@ def phone_valid(text: str) -> bool:
 
 
 IBAN_DIGITS = {ord(letter): str(int(letter, 36)) for letter in string.ascii_uppercase}
+PLACEHOLDER = re.compile(r"\[[A-Z]+_\d+\]")
 TELLTALE = re.compile(r"[\d@]")  # what is looked for holds one of these; most texts do not
-DATE = re.compile(r"(?:\d{1,2}[-./ ]\d{1,2}[-./ ](?:19|20)\d\d|(?:19|20)\d\d[-./ ]\d\d[-./ ]\d\d)\b")
+DATE = re.compile(
+    r"(?:\d{1,2}[-./ ]\d{1,2}[-./ ](?:19|20)\d\d|(?:19|20)\d\d[-./ ]\d\d[-./ ]\d\d)\b"
+)
 SECRET = re.compile(
     r"\bsk-[\w-]{20,}"  # OpenAI, Anthropic and those who copied them
     r"|\b[spr]k_(?:live|test)_\w{16,}"  # Stripe

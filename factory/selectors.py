@@ -37,15 +37,13 @@ RANK = {role: rank for rank, role in enumerate(reversed(Role.values))}  # viewer
 
 def projects_of_user(user: User | AnonymousUser) -> QuerySet[Project]:
     """Return the projects a person is a member of."""
-    return Project.objects.filter(memberships__user_id=user.pk).order_by("name")
+    return Project.objects.filter(memberships__user_id=user.pk or 0).order_by("name")
 
 
-def project_for_user(
-    user: User | AnonymousUser, project: str, role: str = Role.VIEWER
-) -> Project:
+def project_for_user(user: User | AnonymousUser, project: str, role: str = Role.VIEWER) -> Project:
     """Return a project that the person may see; `Forbidden` where their role is below `role`."""
     member = (
-        Membership.objects.filter(user_id=user.pk, project__slug=project)
+        Membership.objects.filter(user_id=user.pk or 0, project__slug=project)
         .select_related("project")
         .first()
     )
@@ -143,7 +141,7 @@ def _read_cursor(model: type[Model], keys: Sequence[str], at: str) -> tuple[bool
     direction, *texts = at.split("~")
     if direction not in {"previous", "next"} or len(texts) != len(keys):
         raise InvalidInput("This page link is damaged.", param="at")
-    fields = [model._meta.get_field(key.lstrip("-")) for key in keys]
+    fields = [model._meta.get_field(key.lstrip("-")) for key in keys]  # noqa: SLF001  # Django's API
     try:
         values = [field.to_python(text) for field, text in zip(fields, texts, strict=True)]  # type: ignore[union-attr]  # columns, not relations
     except ValidationError as error:
@@ -156,7 +154,8 @@ def _beyond(columns: list[str], values: list[Any], way: str) -> Q:
         return Q((f"{columns[0]}__{way}", values[0]))
     # The first term bounds the index scan; the second settles ties.
     at_least = Q((f"{columns[0]}__{way}e", values[0]))
-    return at_least & (Q((f"{columns[0]}__{way}", values[0])) | _beyond(columns[1:], values[1:], way))
+    after = Q((f"{columns[0]}__{way}", values[0]))
+    return at_least & (after | _beyond(columns[1:], values[1:], way))
 
 
 def capped_count(rows: QuerySet[Any]) -> int:
@@ -217,7 +216,7 @@ def project_page(project: Project, user: User | AnonymousUser) -> ProjectPage:
 
 def role_of(user: User | AnonymousUser, project: Project) -> str:
     """Return a member's role, for what a page offers; the gates decide what is allowed."""
-    found = Membership.objects.filter(user_id=user.pk, project=project).first()
+    found = Membership.objects.filter(user_id=user.pk or 0, project=project).first()
     return found.role if found else ""
 
 
@@ -268,13 +267,12 @@ def calls_page(
         calls = calls.filter(created_at__gte=datetime.combine(only.since, time.min, UTC))
     if only.until:
         calls = calls.filter(created_at__lte=datetime.combine(only.until, time.max, UTC))
-    calls = calls.select_related("workload").defer("messages", "response", "request_params", "tools")
-    last_turn = KeyTextTransform("content", KeyTransform(-1, "messages"))
-    first_choice = KeyTransform("message", KeyTransform(0, KeyTransform("choices", "response")))
-    calls = calls.annotate(
-        question=Left(last_turn, PREVIEW), answer=Left(KeyTextTransform("content", first_choice), PREVIEW)
-    )
-    return page_of(calls, ("-created_at", "-id"), at)
+    payload = ("messages", "response", "request_params", "tools")
+    asked = KeyTextTransform("content", KeyTransform(-1, "messages"))
+    choice = KeyTransform("message", KeyTransform(0, KeyTransform("choices", "response")))
+    answered = KeyTextTransform("content", choice)
+    calls = calls.annotate(question=Left(asked, PREVIEW), answer=Left(answered, PREVIEW))
+    return page_of(calls.select_related("workload").defer(*payload), ("-created_at", "-id"), at)
 
 
 def recent_models(project: Project) -> list[str]:

@@ -3,6 +3,8 @@
 Without any of them Understudy runs embedded: its own PostgreSQL, Redis and files under `var/`.
 """
 
+import contextlib
+import logging
 import os
 import secrets
 from pathlib import Path
@@ -18,6 +20,7 @@ from factory import embedded
 django_stubs_ext.monkeypatch()  # lets Django's classes be written with their types
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+SECRET_LENGTH = 32  # at least
 
 
 def env_str(name: str, default: str = "") -> str:
@@ -43,10 +46,10 @@ def env_bool(name: str, *, default: bool) -> bool:
 
 def env_int(name: str, default: int, *, low: int, high: int) -> int:
     """Read a whole number between `low` and `high`, both allowed."""
-    text = os.environ.get(name, str(default))
-    if not text.lstrip("-").isdigit() or not low <= int(text) <= high:
-        raise ImproperlyConfigured(f"{name}={text!r} is not a whole number from {low} to {high}")
-    return int(text)
+    value = env_float(name, default, low=low, high=high)
+    if not value.is_integer():
+        raise ImproperlyConfigured(f"{name}={value} is not a whole number from {low} to {high}")
+    return int(value)
 
 
 def env_float(name: str, default: float, *, low: float, high: float) -> float:
@@ -66,6 +69,14 @@ def env_list(name: str, default: str = "") -> list[str]:
     return [item.strip() for item in os.environ.get(name, default).split(",") if item.strip()]
 
 
+def env_url(name: str, default: str, *schemes: str) -> str:
+    """Read a URL (or `NAME_FILE`) that starts with one of the schemes; its text is not repeated."""
+    url = env_str(name) or default
+    if not url.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+        raise ImproperlyConfigured(f"{name} must start with {':// or '.join(schemes)}://")
+    return url
+
+
 VAR_DIR = Path(os.environ.get("UNDERSTUDY_VAR", BASE_DIR / "var")).resolve()
 
 
@@ -77,29 +88,29 @@ def kept_secret(name: str) -> str:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         made = path.with_suffix(f".{os.getpid()}")
+        made.touch(mode=0o600)
         made.write_text(secrets.token_urlsafe(48), encoding="ascii")
-        made.chmod(0o600)
-        try:
-            os.link(made, path)  # fails where another process was first: then its secret counts
-        except FileExistsError:
-            pass
+        with contextlib.suppress(FileExistsError):  # another process was first: its secret counts
+            os.link(made, path)
         made.unlink()
     return path.read_text(encoding="ascii")
 
 
 # --- where things are -----------------------------------------------------------------------------
-DATABASE_URL = env_str("DATABASE_URL") or embedded.database_url(VAR_DIR / "postgres")
-BROKER_URL = env_str("BROKER_URL") or embedded.broker_url(VAR_DIR / "redis")
-STORAGE_URL = env_str("STORAGE_URL") or (VAR_DIR / "storage").as_uri()
+# PostgreSQL is the one SQL dialect.
+DATABASE_URL = env_url(
+    "DATABASE_URL", embedded.database_url(VAR_DIR / "postgres"), "postgresql", "postgres"
+)
+BROKERS = ("redis", "rediss", "redis+socket", "amqp", "amqps")
+BROKER_URL = env_url("BROKER_URL", embedded.broker_url(VAR_DIR / "redis"), *BROKERS)
+STORAGE_URL = env_url("STORAGE_URL", (VAR_DIR / "storage").as_uri(), "file", "s3")
 SPOOL_DIR = VAR_DIR / "spool"
 JOBS_DIR = VAR_DIR / "jobs"
 BASES_DIR = VAR_DIR / "bases"
 
 
 def database(url: str) -> dict[str, object]:
-    """Return Django's database dict for a libpq URL; PostgreSQL is the one dialect."""
-    if not url.startswith(("postgresql://", "postgres://")):
-        raise ImproperlyConfigured("DATABASE_URL must start with postgresql://")
+    """Return Django's database dict for a libpq URL."""
     try:
         given = conninfo_to_dict(url)
     except ProgrammingError as error:
@@ -125,8 +136,10 @@ ENCRYPTION_KEY = kept_secret("ENCRYPTION_KEY")
 ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env_list("CSRF_TRUSTED_ORIGINS")
 BEHIND_TLS = env_bool("BEHIND_TLS", default=False)
-if len(SECRET_KEY) < 32 or len(ENCRYPTION_KEY) < 32:
-    raise ImproperlyConfigured("SECRET_KEY and ENCRYPTION_KEY need at least 32 characters each")
+if min(len(SECRET_KEY), len(ENCRYPTION_KEY)) < SECRET_LENGTH:
+    raise ImproperlyConfigured(
+        f"SECRET_KEY and ENCRYPTION_KEY need {SECRET_LENGTH} characters each"
+    )
 if "*" in ALLOWED_HOSTS and not DEBUG:
     raise ImproperlyConfigured("ALLOWED_HOSTS=* is refused: name the hosts that users type")
 
@@ -163,7 +176,10 @@ ASGI_APPLICATION = "factory.asgi.application"
 # the first whose pattern matches the path answers.
 ASGI_ROUTES = [
     (r"^/v1/(?!files|fine_tuning)", "distill.gateway.application"),
-    (r"^/(api/models/|api/whoami-v2$|[^/]+/[^/]+/(resolve|raw)/)", "distill.registry.hub.application"),
+    (
+        r"^/(api/models/|api/whoami-v2$|[^/]+/[^/]+/(resolve|raw)/)",
+        "distill.registry.hub.application",
+    ),
     (r"^/artifacts/", "distill.registry.files.application"),
 ]
 # What a side app opens when the server starts and closes when it stops: async context managers.
@@ -246,16 +262,20 @@ MAX_IMPORT_BYTES = env_int("MAX_IMPORT_MB", 2048, low=1, high=1_000_000) * 1024 
 UPSTREAM_TIMEOUT_SECONDS = env_int("UPSTREAM_TIMEOUT_SECONDS", 600, low=1, high=3600)
 # Model servers on private addresses (vLLM, Ollama, llama-server): hosts that may be called although
 # they are not public. Everything else private is refused.
-PRIVATE_UPSTREAM_HOSTS = env_list("PRIVATE_UPSTREAM_HOSTS")
+PRIVATE_UPSTREAM_HOSTS = [host.lower() for host in env_list("PRIVATE_UPSTREAM_HOSTS")]
 TRAINER_THREADS = env_int("TRAINER_THREADS", min(2, os.cpu_count() or 1), low=1, high=1024)
 # What an hour of the machine costs that a student runs on: its cost per call follows from it.
 STUDENT_USD_PER_HOUR = env_float("STUDENT_USD_PER_HOUR", 0.10, low=0.0, high=1000.0)
 STUDENT_BASE = env_str("STUDENT_BASE", str(BASES_DIR / "tiny"))
 
+LOG_LEVEL = env_str("LOG_LEVEL", "INFO").upper()
+if LOG_LEVEL not in logging.getLevelNamesMapping():
+    raise ImproperlyConfigured(f"LOG_LEVEL={LOG_LEVEL!r} is not DEBUG, INFO, WARNING or ERROR")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"plain": {"format": "{levelname} {name} {message}", "style": "{"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
-    "root": {"handlers": ["stderr"], "level": env_str("LOG_LEVEL", "INFO")},
+    "loggers": {name: {"level": "WARNING"} for name in ("httpx2", "openai")},  # a line per call
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
 }

@@ -56,7 +56,7 @@ class SpoolWriter:
         path = self.folder / f"{os.getpid()}-{self.count}-{os.urandom(4).hex()}.new"
         self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL, 0o600)
         fcntl.flock(self.fd, fcntl.LOCK_EX)
-        path.rename(path.with_suffix(".seg"))  # seen only now, when it cannot be taken for abandoned
+        path.rename(path.with_suffix(".seg"))  # not before it is held: it would look abandoned
 
 
 def read_frames(path: Path, offset: int) -> Iterator[tuple[Json, int]]:

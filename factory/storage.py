@@ -3,11 +3,14 @@
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
+from functools import cache
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from factory.errors import InvalidInput, NotFound
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 CHUNK = 1024 * 1024
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Blob(NamedTuple):
@@ -40,6 +44,7 @@ class BlobStore(Protocol):
         """Write a blob to a file, checked against its name."""
 
 
+@cache
 def open_store(url: str) -> BlobStore:
     """Open `file:///folder` or `s3://bucket/prefix?endpoint_url=...`."""
     parts = urlsplit(url)
@@ -50,28 +55,43 @@ def open_store(url: str) -> BlobStore:
     raise InvalidInput("STORAGE_URL must start with file:// or s3://")
 
 
+def chunks_of(path: Path) -> Iterator[bytes]:
+    """Yield a file's bytes, 1 MiB at a time."""
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
+
+
 def file_sha256(path: Path) -> Blob:
     """Hash a file, 1 MiB at a time."""
     digest, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
+    for chunk in chunks_of(path):
+        digest.update(chunk)
+        size += len(chunk)
     return Blob(digest.hexdigest(), size)
 
 
 def fetch(store: BlobStore, sha256: str, target: Path) -> None:
-    """Write a blob to `target` atomically; `NotFound` where it is absent or its bytes are not it."""
+    """Write a blob to `target` atomically; `NotFound` where it is absent or is not its name's."""
     made = target.with_name(f"{target.name}.{secrets.token_hex(4)}")
     digest = hashlib.sha256()
-    with made.open("wb") as file:
-        for chunk in store.read(sha256):
-            digest.update(chunk)
-            file.write(chunk)
-    if digest.hexdigest() != sha256:
-        made.unlink()
-        raise NotFound(f"blob {sha256[:12]} is damaged in the store")
-    made.replace(target)
+    try:
+        with made.open("wb") as file:
+            for chunk in store.read(sha256):
+                digest.update(chunk)
+                file.write(chunk)
+        if digest.hexdigest() != sha256:
+            raise NotFound(f"blob {sha256[:12]} is damaged in the store")
+        made.replace(target)
+    finally:
+        made.unlink(missing_ok=True)
+
+
+def blob_path(sha256: str) -> str:
+    """Return where a blob lies below a store's root; only a sha256 can name one."""
+    if not SHA256.fullmatch(sha256):
+        raise NotFound("no such blob")
+    return f"blobs/{sha256[:2]}/{sha256}"
 
 
 class FolderStore:
@@ -81,19 +101,17 @@ class FolderStore:
         self.root = root
 
     def path(self, sha256: str) -> Path:
-        """Return where a blob lies; only a sha256 can name one."""
-        if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
-            raise NotFound("no such blob")
-        return self.root / "blobs" / sha256[:2] / sha256
+        """Return where a blob lies."""
+        return self.root / blob_path(sha256)
 
     def put(self, source: Path) -> Blob:
-        """Copy, flush to disk, verify, rename: a blob is there whole or not at all."""
+        """Copy, flush to disk, rename: a blob is there whole or not at all."""
         incoming = self.root / "incoming"
         incoming.mkdir(parents=True, exist_ok=True)
         made = incoming / secrets.token_hex(8)
         digest, size = hashlib.sha256(), 0
-        with source.open("rb") as reader, made.open("wb") as writer:
-            while chunk := reader.read(CHUNK):
+        with made.open("wb") as writer:
+            for chunk in chunks_of(source):
                 digest.update(chunk)
                 size += writer.write(chunk)
             writer.flush()
@@ -134,15 +152,14 @@ class BucketStore:
         import boto3  # the `s3` extra; a folder store must not need it
 
         parts = urlsplit(url)
-        options = dict(pair.split("=", 1) for pair in parts.query.split("&") if pair)
         self.bucket = parts.netloc
         self.prefix = parts.path.strip("/")
-        endpoint = unquote(options["endpoint_url"]) if "endpoint_url" in options else None
+        endpoint = parse_qs(parts.query).get("endpoint_url", [None])[0]
         self.client: S3Client = boto3.client("s3", endpoint_url=endpoint)
 
     def key(self, sha256: str) -> str:
         """Return a blob's object key."""
-        return "/".join(part for part in (self.prefix, "blobs", sha256[:2], sha256) if part)
+        return f"{self.prefix}/{blob_path(sha256)}".lstrip("/")
 
     def put(self, source: Path) -> Blob:
         """Upload unless it is there; S3 shows an object whole or not at all."""
@@ -158,11 +175,12 @@ class BucketStore:
         from botocore.exceptions import ClientError
 
         try:
-            return self.client.head_object(Bucket=self.bucket, Key=self.key(sha256))["ContentLength"]
+            head = self.client.head_object(Bucket=self.bucket, Key=self.key(sha256))
         except ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] == HTTPStatus.NOT_FOUND:
                 raise NotFound("no such blob") from error
             raise
+        return head["ContentLength"]
 
     def read(self, sha256: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """Yield a blob's bytes from `start`, by one ranged request."""

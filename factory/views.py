@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from django import forms
@@ -18,7 +19,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 
 from factory import selectors
-from factory.decorators import error_response, signed_in, unreadable
+from factory.decorators import error_response, signed_in, unreadable, user_of
 from factory.errors import Forbidden, InvalidInput, NotFound, UnderstudyError
 from factory.forms import (
     CallFilterForm,
@@ -41,12 +42,12 @@ Role = Membership.Role
 
 
 # --- the site -------------------------------------------------------------------------------------
-def healthz(request: HttpRequest) -> HttpResponse:
+def healthz(_request: HttpRequest) -> HttpResponse:
     """Say that the process answers."""
     return HttpResponse("ok\n", content_type="text/plain")
 
 
-def readyz(request: HttpRequest) -> HttpResponse:
+def readyz(_request: HttpRequest) -> HttpResponse:
     """Say whether requests can be served: 503 while the database is away."""
     connection.ensure_connection()
     return HttpResponse("ok\n", content_type="text/plain")
@@ -57,12 +58,12 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     return error_response(request, unreadable(exception))
 
 
-def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001
     """Answer a request that Django refused."""
     return error_response(request, Forbidden("This is not allowed."))
 
 
-def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001
     """Answer for an address that no page has."""
     return error_response(request, NotFound("There is no page at this address."))
 
@@ -86,7 +87,7 @@ def new_project(request: HttpRequest) -> HttpResponse:
     form = ProjectForm(request.POST or None)
     if form.is_valid():
         with errors_in(form):
-            made = projects.create_project(**form.cleaned_data, owner=request.user)
+            made = projects.create_project(**form.cleaned_data, owner=user_of(request))
             return redirect("project", made.slug)
     return form_page(request, form, title="New project", button="Make the project")
 
@@ -175,8 +176,8 @@ def new_upstream(request: HttpRequest, project: str) -> HttpResponse:
 def curate_calls(request: HttpRequest, project: str) -> HttpResponse:
     """Turn new calls into examples."""
     found = project_for_user(request.user, project, Role.LEAD)
-    counts = curate.curate(found)
-    said = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items() if count)
+    counts = curate.curate(found).items()
+    said = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts if count)
     messages.success(request, f"Curated: {said}." if said else "There were no new calls to curate.")
     return redirect("project", project)
 
@@ -242,7 +243,8 @@ def calls(request: HttpRequest, project: str, workload: str) -> HttpResponse:
     only, at = call_filter(form), request.GET.get("at", "")
     page = selectors.calls_page(found.project, workload=found, only=only, at=at)
     models = selectors.recent_models(found.project)
-    shown = {"project": found.project, "workload": found, "form": form, "page": page, "models": models}
+    context = {"project": found.project, "workload": found}
+    shown = {**context, "form": form, "page": page, "models": models}
     return render(request, "factory/calls.html", shown)
 
 
@@ -357,7 +359,7 @@ def call_filter(form: CallFilterForm) -> CallFilter:
 
 
 @contextmanager
-def on_disk(upload: UploadedFile) -> Iterator[Path]:
+def on_disk(upload: UploadedFile[Any]) -> Iterator[Path]:
     """Give an upload a path, whether Django kept it in memory or not."""
     with tempfile.NamedTemporaryFile() as file:
         for chunk in upload.chunks():

@@ -17,7 +17,7 @@ from factory.messages import Json, clean
 WRAPPED = "answer"  # structured output must be an object: any other answer is its one field
 
 
-class BrokenAnswer(ValueError):  # noqa: N818 -- a finding about a text, caught close by
+class BrokenAnswer(ValueError):
     """The text is no answer of the format; the sentence says why, to a teacher or to a person."""
 
 

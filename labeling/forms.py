@@ -22,7 +22,7 @@ class TeacherForm(forms.Form):
         required=False,
         initial='{"temperature": 0.7}',
         widget=forms.Textarea(attrs={"rows": 3}),
-        help_text="JSON, sent with each request. Votes differ only where the temperature is above 0.",
+        help_text="JSON, sent with each request. Votes only differ at a temperature above 0.",
     )
     may_train_on_outputs = forms.BooleanField(
         required=False, initial=True, label="its terms allow training on its answers"

@@ -1,7 +1,6 @@
 """Pages of label and review. Each view starts at a gate."""
 
 from dataclasses import dataclass
-from typing import cast
 
 from django.contrib import messages
 from django.contrib.auth.models import User
@@ -10,7 +9,7 @@ from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 
 from factory.charts import bars
-from factory.decorators import signed_in
+from factory.decorators import signed_in, user_of
 from factory.errors import InvalidInput
 from factory.forms import errors_in
 from factory.models import Membership, Workload
@@ -146,7 +145,7 @@ def guideline(request: HttpRequest, project: str, workload: str) -> HttpResponse
 def review(request: HttpRequest, project: str, workload: str) -> HttpResponse:
     """Deal the first cards; the rest comes with each decision."""
     found = workload_for_user(request.user, project, workload)
-    user = cast("User", request.user)
+    user = user_of(request)
     role = role_of(user, found.project)
     shown = {
         "project": found.project,
@@ -168,7 +167,7 @@ def decide(request: HttpRequest, project: str, workload: str) -> JsonResponse:
     if not form.is_valid():
         name, problems = next(iter(form.errors.items()))
         raise InvalidInput(f"{name}: {problems[0]}", param=name)
-    data, user = form.cleaned_data, cast("User", request.user)
+    data, user = form.cleaned_data, user_of(request)
     item = selectors.review_item_of(found, data.pop("item"))
     reviews.decide(item, user, **{**data, "seconds": data["seconds"] or 0.0})
     return hand(request, found, user)
@@ -182,7 +181,7 @@ def undo(request: HttpRequest, project: str, workload: str) -> JsonResponse:
     form.is_valid()
     if "review_id" not in form.cleaned_data:
         raise InvalidInput("review_id must be a UUID", param="review_id")
-    user = cast("User", request.user)
+    user = user_of(request)
     undone = reviews.undo(found, user, review_id=form.cleaned_data["review_id"])
     return hand(request, found, user, undone)
 
@@ -191,7 +190,7 @@ def undo(request: HttpRequest, project: str, workload: str) -> JsonResponse:
 def deal_more(request: HttpRequest, project: str, workload: str) -> JsonResponse:
     """Deal a card to a browser that has none."""
     found = workload_for_user(request.user, project, workload, Role.REVIEWER)
-    return hand(request, found, cast("User", request.user))
+    return hand(request, found, user_of(request))
 
 
 @signed_in("GET", "POST")

@@ -238,7 +238,7 @@ async def _stream(chunks: Iterator[bytes], length: int, receive: Receive, send: 
     gone = asyncio.create_task(_client_gone(receive))
     left = length
     try:
-        while left :
+        while left and not gone.done():
             chunk = await asyncio.to_thread(next, chunks, b"")
             if not chunk:
                 logger.error("blob ended %d bytes early", left)

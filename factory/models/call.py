@@ -50,9 +50,7 @@ class CapturedCall(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                fields=["project", "request_id"], name="request_id_per_project"
-            )
+            models.UniqueConstraint(fields=["project", "request_id"], name="request_id_per_project")
         ]
         indexes = [
             models.Index(fields=["project", "-created_at", "-id"], name="calls_by_time"),

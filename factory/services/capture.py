@@ -10,7 +10,7 @@ from uuid_utils.compat import uuid7
 from factory.dedupe import input_digest
 from factory.messages import CallRecord, Json, first_choice, turns_of
 from factory.models import CapturedCall, Project, Upstream
-from factory.prices import cost_usd
+from factory.prices import cost_usd, price_of
 from factory.redact import Redactor
 
 # Fields that clients may send and that are never stored or forwarded: they choose hosts or keys.
@@ -109,16 +109,18 @@ def _answer_columns(response: Json | None, model: str, prices: dict[str, Any]) -
     usage = answer.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     answered_by = str(answer.get("model") or "")[:200]
+    priced_as = answered_by if price_of(prices, answered_by) else model
     prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
     return {
         "response_model": answered_by,
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "finish_reason": str(first_choice(answer).get("finish_reason") or "")[:40],
-        "cost_usd": cost_usd(prices, answered_by or model, prompt, completion),
+        "cost_usd": cost_usd(prices, priced_as, prompt, completion),
     }
 
 
 def _count(value: object) -> int | None:
-    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKENS
-    return value if is_count else None
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 <= value <= MAX_TOKENS else None

@@ -1,14 +1,16 @@
 """From raw calls to examples: which workload, seen before or not, which group, which split."""
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
-from more_itertools import chunked
+from more_itertools import chunked, map_reduce
 
 from factory.dedupe import group_key, input_digest
 from factory.discover import infer_kind, instruction_of, signature, slug_for
@@ -23,11 +25,14 @@ logger = logging.getLogger(__name__)
 BATCH = 500
 DISCOVERY_SAMPLE = 500
 MIN_CALLS = 20  # fewer calls of one signature are not yet a workload
-USABLE_ENDINGS = {"", "stop", "tool_calls"}
+WHOLE = {"", "stop"}  # how an answer ends that is all there
+TOOL_CALLS = {"tool_calls", "function_call"}  # a student that only writes text cannot learn these
+
+Key = tuple[int, str]  # a workload's id and an input's digest
 
 
 def curate(
-    project: Project, on_batch: Callable[[Counter[str]], None] = lambda counts: None
+    project: Project, on_batch: Callable[[Counter[str]], None] = lambda _counts: None
 ) -> Counter[str]:
     """Turn a project's new calls into examples; return what became of them, by reason.
 
@@ -36,22 +41,30 @@ def curate(
     discover_workloads(project)
     workloads = {w.signature: w for w in project.workloads.exclude(signature="")}
     counts: Counter[str] = Counter()
-    for batch in chunked(_uncurated(project), BATCH):
-        counts.update(_curate_batch(batch, workloads))
+    last = UUID(int=0)
+    while True:
+        with transaction.atomic():
+            # One curator at a time; captures go on, for they need a weaker lock.
+            Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+            batch = list(_uncurated(project).filter(pk__gt=last)[:BATCH])
+            counts.update(_curate_batch(batch, workloads))
+        if not batch:
+            return counts
+        last = batch[-1].pk
         on_batch(counts)
-    return counts
 
 
 def discover_workloads(project: Project) -> list[Workload]:
     """Make a workload for each signature that occurs often enough and has none yet."""
     known = set(project.workloads.values_list("signature", flat=True))
-    samples: dict[str, list[CapturedCall]] = {}
-    for call in _uncurated(project):
+    found: defaultdict[str, list[UUID]] = defaultdict(list)
+    answered = _uncurated(project).filter(status_code=200)
+    for call in answered.only("project", "messages", "request_params", "tools").iterator(BATCH):
         name = signature(call.messages, _fixed_params(call))
-        if name not in known and len(samples.setdefault(name, [])) < DISCOVERY_SAMPLE:
-            samples[name].append(call)
-    frequent = [(name, calls) for name, calls in samples.items() if len(calls) >= MIN_CALLS]
-    return [_make_workload(project, name, calls) for name, calls in frequent]
+        if name not in known and len(found[name]) < DISCOVERY_SAMPLE:
+            found[name].append(call.pk)
+    frequent = [(name, ids) for name, ids in found.items() if len(ids) >= MIN_CALLS]
+    return [_make_workload(project, name, ids) for name, ids in frequent]
 
 
 def add_examples(
@@ -59,7 +72,8 @@ def add_examples(
 ) -> Counter[str]:
     """Add rows with known right answers (messages, target), to their own or to a given split.
 
-    A row that is already known keeps its split and takes the given target.
+    A row that is already known keeps its split and takes the given target; a near copy of known
+    rows goes to their split whatever was asked (counted as `joined_group`).
     """
     counts: Counter[str] = Counter()
     for batch in chunked(rows, BATCH):
@@ -70,10 +84,11 @@ def add_examples(
             example.target, example.provenance = target, Provenance.UPLOADED
             example.status = Example.Status.REVIEWED
             fresh[example.digest] = example
-        known = set(
-            workload.examples.filter(digest__in=fresh).values_list("digest", flat=True)
+        known = set(workload.examples.filter(digest__in=fresh).values_list("digest", flat=True))
+        new = [example for digest, example in fresh.items() if digest not in known]
+        counts.update(
+            new=len(new), known=len(batch) - len(new), joined_group=_keep_groups_together(new)
         )
-        counts.update(new=len(fresh) - len(known), known=len(batch) - len(fresh) + len(known))
         Example.objects.bulk_create(
             fresh.values(),
             update_conflicts=True,
@@ -102,22 +117,18 @@ def set_label_set(workload: Workload, labels: list[str]) -> Workload:
     return workload
 
 
-def _uncurated(project: Project) -> Iterator[CapturedCall]:
-    # Keyset pages by primary key: stable while the batches before are marked, no long cursor.
-    waiting = project.calls.filter(curated_at=None).order_by("id")
-    page = list(waiting[:BATCH])
-    while page:
-        yield from page
-        page = list(waiting.filter(id__gt=page[-1].pk)[:BATCH])
+def _uncurated(project: Project) -> QuerySet[CapturedCall]:
+    return project.calls.filter(curated_at=None).order_by("id")
 
 
 def _fixed_params(call: CapturedCall) -> dict[str, Any]:
     return {**call.request_params, "tools": call.tools}
 
 
-def _make_workload(project: Project, name: str, calls: list[CapturedCall]) -> Workload:
-    instruction = instruction_of(calls[0].messages)
-    kind = infer_kind((output_of(call.response) for call in calls), instruction)
+def _make_workload(project: Project, name: str, ids: list[UUID]) -> Workload:
+    calls = list(project.calls.filter(pk__in=ids).order_by("id"))
+    instruction, params = instruction_of(calls[0].messages), _fixed_params(calls[0])
+    kind = infer_kind((output_of(call.response) for call in calls), instruction, params)
     slug = slug_for(instruction, calls[0].metadata)
     taken = set(project.workloads.values_list("slug", flat=True))
     candidates = [slug, *(f"{slug}-{n}" for n in range(2, len(taken) + 3))]
@@ -139,53 +150,75 @@ def _make_workload(project: Project, name: str, calls: list[CapturedCall]) -> Wo
     return workload
 
 
-@transaction.atomic
 def _curate_batch(batch: list[CapturedCall], workloads: dict[str, Workload]) -> Counter[str]:
     counts: Counter[str] = Counter()
-    fresh: dict[tuple[int, str], Example] = {}
-    repeats: Counter[tuple[int, str]] = Counter()
+    curated: defaultdict[Workload, list[UUID]] = defaultdict(list)
+    fresh: dict[Key, Example] = {}
+    repeats: Counter[Key] = Counter()
     for call in batch:
         workload = workloads.get(signature(call.messages, _fixed_params(call)))
         if workload is None:
             counts["waiting"] += 1
             continue
-        call.workload, call.curated_at = workload, Now()
+        curated[workload].append(call.pk)
         if reason := unusable(call):
             counts[reason] += 1
             continue
-        key = (workload.pk, call.digest)
+        key = workload.pk, call.digest
         repeats[key] += 1
-        fresh.setdefault(key, _example_from_call(workload, call))
-    known = _bump_known(repeats)
-    counts["duplicate"] += sum(repeats.values()) - len(repeats) + len(known)
+        if key not in fresh:
+            fresh[key] = _example_from_call(workload, call)
+    known = _raise_weights(repeats)
     new = [example for key, example in fresh.items() if key not in known]
     for example in new:
         example.weight = repeats[example.workload_id, example.digest]
+    _keep_groups_together(new)
     Example.objects.bulk_create(new, ignore_conflicts=True)
-    counts["example"] += len(new)
-    CapturedCall.objects.bulk_update(
-        [call for call in batch if call.workload_id], ["workload", "curated_at"]
-    )
-    return counts
+    for workload, ids in curated.items():
+        CapturedCall.objects.filter(pk__in=ids).update(workload=workload, curated_at=Now())
+    counts.update(example=len(new), duplicate=repeats.total() - len(new))
+    return +counts
 
 
 def unusable(call: CapturedCall) -> str:
     """Say why no example can come of a call; empty where one can."""
-    if call.status_code != 200:
+    if call.status_code != HTTPStatus.OK:
         return "error"
+    if call.finish_reason in TOOL_CALLS:
+        return "tool_call"
     if not output_of(call.response).strip():
         return "empty"
-    return "" if call.finish_reason in USABLE_ENDINGS else "truncated"
+    return "" if call.finish_reason in WHOLE else "truncated"
 
 
-def _bump_known(repeats: Counter[tuple[int, str]]) -> set[tuple[int, str]]:
-    digests = [digest for _, digest in repeats]
-    workloads = {workload for workload, _ in repeats}
-    found = Example.objects.filter(workload__in=workloads, digest__in=digests)
-    known = {(e.workload_id, e.digest): e for e in found.only("workload_id", "digest", "weight")}
-    for key, example in known.items():
-        Example.objects.filter(pk=example.pk).update(weight=F("weight") + repeats[key])
-    return set(known)
+def _raise_weights(repeats: Counter[Key]) -> set[Key]:
+    """Count repeats of known examples; return which are known."""
+    found = Example.objects.filter(
+        workload__in={workload for workload, _ in repeats}, digest__in={d for _, d in repeats}
+    )
+    ids = {(e.workload_id, e.digest): e.pk for e in found.only("workload_id", "digest")}
+    known = ids.keys() & repeats.keys()
+    for times, keys in map_reduce(known, repeats.__getitem__).items():
+        again = Example.objects.filter(pk__in=[ids[key] for key in keys])
+        again.update(weight=F("weight") + times)
+    return known
+
+
+def _keep_groups_together(new: list[Example]) -> int:
+    """Give near copies of known rows their split; return for how many that was another one.
+
+    A group's split follows from its hash, unless the shares were changed or a split was given.
+    """
+    known = Example.objects.filter(
+        workload__in={e.workload_id for e in new}, group__in={e.group for e in new}
+    )
+    splits = {(w, g): s for w, g, s in known.values_list("workload_id", "group", "split")}
+    moved = 0
+    for example in new:
+        split = splits.setdefault((example.workload_id, example.group), example.split)
+        moved += split != example.split
+        example.split = split
+    return moved
 
 
 def _new_example(workload: Workload, messages: list[Json], **fields: Any) -> Example:

@@ -30,8 +30,8 @@ def freeze(workload: Workload, *, name: str = "main", user: Any = None) -> Datas
     in the version's counts. `InvalidInput` where a split that training needs would be empty.
     """
     with tempfile.TemporaryDirectory() as folder, transaction.atomic():
-        dataset, _ = Dataset.objects.get_or_create(workload=workload, name=name)
-        Dataset.objects.select_for_update().get(pk=dataset.pk)
+        Dataset.objects.get_or_create(workload=workload, name=name)
+        dataset = Dataset.objects.select_for_update().get(workload=workload, name=name)
         path = Path(folder) / "rows.jsonl"
         digest, counts = _write_rows(workload, path)
         if known := dataset.versions.filter(digest=digest).first():
@@ -95,7 +95,7 @@ def _write_rows(workload: Workload, path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def row_of(example: Example) -> dict[str, Any]:
-    """Return a row as it stands in a version's file: OpenAI's chat format, and where it came from."""
+    """Return a row as a version's file holds it: OpenAI's chat format, and where it came from."""
     return {
         "id": example.pk,
         "split": example.split,

@@ -3,7 +3,7 @@
 import io
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 BATCH = 500
 MAX_LINE_BYTES = 8 * 1024 * 1024
 KEPT_PROBLEMS = 20
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def start_import(project: Project, source: Path, *, filename: str, user: Any = None) -> ImportJob:
@@ -50,12 +51,14 @@ def import_work(job: ImportJob) -> None:
         jobs.succeed(job, counts=counts)
 
 
-def _progress(job: ImportJob, counts: dict[str, Any]) -> dict[str, Any]:
+def _progress(job: ImportJob, counts: Counter[str]) -> dict[str, Any]:
     return {"done": counts["bytes"], "total": job.file_bytes, "unit": "bytes"}
 
 
 def import_lines(
-    project: Project, lines: Iterable[bytes], on_batch: Any = lambda counts: None
+    project: Project,
+    lines: Iterable[bytes],
+    on_batch: Callable[[Counter[str]], None] = lambda _counts: None,
 ) -> dict[str, Any]:
     """Record every readable line; return counts and the first problems, each with its line number.
 
@@ -67,11 +70,12 @@ def import_lines(
         records: list[CallRecord] = []
         for number, raw in batch:
             counts["bytes"] += len(raw)
-            if not raw.strip():
+            line = raw.removeprefix(BYTE_ORDER_MARK).strip()
+            if not line:
                 continue
             counts["read"] += 1
             try:
-                records.append(record_from_line(raw))
+                records.append(record_from_line(line))
             except InvalidInput as error:
                 counts["refused"] += 1
                 if len(problems) < KEPT_PROBLEMS:

@@ -1,7 +1,7 @@
 """The life of a job: the only functions that change a job's lease, status and progress.
 
-The database row is the truth. Celery's message is a bell: a message lost is rung again by the sweep,
-a message delivered twice starts the job once.
+The database row is the truth. Celery's message is a bell: a message lost is rung again by the
+sweep, a message delivered twice starts the job once.
 """
 
 import logging
@@ -15,6 +15,7 @@ from django.apps import apps
 from django.conf import settings
 from django.db import models, transaction
 from django.db.models import DateTimeField, ExpressionWrapper, F, Q
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 from kombu.exceptions import OperationalError
 
@@ -28,7 +29,7 @@ J = TypeVar("J", bound=Job)
 RING_AGAIN_AFTER = timedelta(seconds=60)  # a queued job whose bell may have been lost
 
 
-def in_future(seconds: float) -> ExpressionWrapper:
+def in_future(seconds: float) -> Combinable:
     """Return a time by the database's clock: the workers' clocks may disagree."""
     return ExpressionWrapper(Now() + timedelta(seconds=seconds), output_field=DateTimeField())
 
@@ -42,7 +43,7 @@ def enqueue(job: J) -> J:
 
 
 def ring(job: Job) -> None:
-    """Tell a worker that a job waits. A broker that is away only means delay: the sweep rings again."""
+    """Tell a worker that a job waits; a broker that is away only delays it until the next sweep."""
     try:
         current_app.send_task(job.task_name, args=[job.pk], queue=job.queue)
     except OperationalError:
@@ -62,15 +63,13 @@ def claim(model: type[J], job_id: int) -> J | None:
 
 
 def _mine(job: Job) -> models.QuerySet[Job]:
-    return type(job)._default_manager.filter(
-        pk=job.pk, epoch=job.epoch, status=Job.Status.RUNNING
-    )
+    return type(job)._default_manager.filter(pk=job.pk, epoch=job.epoch, status=Job.Status.RUNNING)
 
 
 def heartbeat(job: Job, progress: dict[str, Any] | None = None) -> None:
     """Extend the lease and publish progress.
 
-    `LeaseLost` where the job went to another worker, `JobCancelled` where somebody asked it to stop.
+    `LeaseLost` where the job went to another worker, `JobCancelled` where it was asked to stop.
     """
     changes: dict[str, Any] = {"lease_until": in_future(settings.JOB_LEASE_SECONDS)}
     if progress is not None:

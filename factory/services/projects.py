@@ -3,7 +3,8 @@
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
+from django.contrib.auth.password_validation import validate_password
 from django.db import transaction
 
 from factory import outgoing, vault
@@ -13,7 +14,7 @@ from factory.prices import checked_prices
 
 
 @transaction.atomic
-def create_project(*, slug: str, name: str, owner: AbstractBaseUser | None = None) -> Project:
+def create_project(*, slug: str, name: str, owner: User | None = None) -> Project:
     """Make a project; its owner is its first member."""
     project = Project(slug=slug, name=name)
     project.full_clean()
@@ -23,7 +24,17 @@ def create_project(*, slug: str, name: str, owner: AbstractBaseUser | None = Non
     return project
 
 
-def add_member(project: Project, user: AbstractBaseUser, role: str) -> Membership:
+def create_user(*, username: str, password: str) -> User:
+    """Make a person who can sign in; `ValidationError` where the name or password will not do."""
+    user = User(username=username)
+    user.full_clean(exclude=["password"])
+    validate_password(password, user)
+    user.set_password(password)
+    user.save(force_insert=True)
+    return user
+
+
+def add_member(project: Project, user: User, role: str) -> Membership:
     """Give a person a role, or change it."""
     if role not in Membership.Role.values:
         raise InvalidInput(f"role is one of {', '.join(Membership.Role.values)}", param="role")

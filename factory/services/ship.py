@@ -33,7 +33,7 @@ def _ship_segment(segment: Path) -> int:
         try:
             shipped += _ship_records([record for record, _ in batch])
         except DatabaseError as error:
-            raise Unavailable(f"the database is away, the spool keeps its calls: {error}") from error
+            raise Unavailable(f"the database is away, calls stay in the spool: {error}") from error
         spool.mark_shipped(segment, batch[-1][1])
     spool.remove_if_abandoned(segment)
     return shipped

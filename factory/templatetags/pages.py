@@ -12,9 +12,12 @@ from django.utils.safestring import SafeString
 from factory.charts import bars
 from factory.messages import text_of
 from factory.models import Job
+from factory.models.example import Provenance
 from factory.selectors import COUNT_CAP
 
 register = template.Library()
+
+MINUTE = 60
 
 
 @register.simple_tag(takes_context=True)
@@ -44,7 +47,7 @@ def usd(value: Any) -> str:
     amount = float(value)
     if amount == 0:
         return "$0"
-    return f"${amount:,.2f}" if amount >= 1 else f"${amount:.{4 if amount >= 0.001 else 6}f}"
+    return f"${amount:,.2f}" if amount >= 1 else "$" + f"{amount:.6f}".rstrip("0")
 
 
 @register.filter
@@ -65,10 +68,10 @@ def figure(value: Any) -> str:
 def seconds(value: Any) -> str:
     """Write a duration."""
     total = float(value or 0)
-    if total < 60:
+    if total < MINUTE:
         return f"{total:.1f} s"
-    minutes, rest = divmod(round(total), 60)
-    hours, minutes = divmod(minutes, 60)
+    minutes, rest = divmod(round(total), MINUTE)
+    hours, minutes = divmod(minutes, MINUTE)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
@@ -81,18 +84,17 @@ def words(value: Any) -> str:
 @register.filter
 def text(message: dict[str, Any]) -> str:
     """Return a message's text."""
-    return text_of(message.get("content"))
+    return str(text_of(message.get("content")))
 
 
 @register.filter
 def pretty(value: Any) -> str:
     """Write JSON for people; a string that holds JSON is unpacked first."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return value
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        unpacked = json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return str(value)
+    return json.dumps(unpacked, indent=2, ensure_ascii=False)
 
 
 @register.filter
@@ -111,6 +113,12 @@ def get(mapping: dict[str, Any], key: str) -> Any:
 def as_bars(counts: dict[str, int]) -> Any:
     """Turn counts by name into bars, the longest first."""
     return bars(dict(sorted((counts or {}).items(), key=lambda pair: (-pair[1], pair[0]))))
+
+
+@register.filter
+def by_provenance(counts: dict[str, int]) -> dict[str, int]:
+    """Name provenances as people say them."""
+    return {str(Provenance(name).label): number for name, number in (counts or {}).items()}
 
 
 @register.filter

@@ -175,23 +175,8 @@ def label_work(job: LabelJob) -> None:
     same `Idempotency-Key`, and counted once; an endpoint that ignores the key may charge for both,
     so a kill can cost at most the requests in flight, of which there are `IN_FLIGHT`.
     """
-    workload, teacher = job.workload, job.teacher
-    plan = Plan(
-        base_url=teacher.upstream.base_url,
-        model=teacher.model,
-        params=with_limit(teacher.params, workload.output_schema),
-        schema=workload.output_schema,
-        guideline=job.guideline.text if job.guideline else "",
-        in_flight=IN_FLIGHT,
-        cost=partial(cost_of, teacher),
-    )
-    client = TeacherClient(
-        base_url=plan.base_url,
-        key=upstream_key(teacher.upstream),
-        private_hosts=settings.PRIVATE_UPSTREAM_HOSTS,
-        timeout_seconds=settings.UPSTREAM_TIMEOUT_SECONDS,
-        in_flight=IN_FLIGHT,
-    )
+    plan = plan_for(job.teacher, job.workload, job.guideline)
+    client = client_for(job.teacher)
     # The event loop gets a thread of its own; the database is used from this one alone.
     async_to_sync(_run)(Engine(job, plan, client), client)
     with jobs.fenced(job):
@@ -201,6 +186,30 @@ def label_work(job: LabelJob) -> None:
 async def _run(engine: Engine, client: TeacherClient) -> None:
     async with client:
         await engine.run()
+
+
+def plan_for(teacher: Teacher, workload: Workload, guideline: Guideline | None) -> Plan:
+    """Return all that the teacher is asked by for a workload, whoever asks."""
+    return Plan(
+        base_url=teacher.upstream.base_url,
+        model=teacher.model,
+        params=with_limit(teacher.params, workload.output_schema),
+        schema=workload.output_schema,
+        guideline=guideline.text if guideline else "",
+        in_flight=IN_FLIGHT,
+        cost=partial(cost_of, teacher),
+    )
+
+
+def client_for(teacher: Teacher) -> TeacherClient:
+    """Return a closed line to the teacher's endpoint."""
+    return TeacherClient(
+        base_url=teacher.upstream.base_url,
+        key=upstream_key(teacher.upstream),
+        private_hosts=settings.PRIVATE_UPSTREAM_HOSTS,
+        timeout_seconds=settings.UPSTREAM_TIMEOUT_SECONDS,
+        in_flight=IN_FLIGHT,
+    )
 
 
 def with_limit(params: dict[str, Any], schema: Json | None) -> dict[str, Any]:

@@ -112,12 +112,6 @@ def next_item(workload: Workload, user: User, *, skip: tuple[int, ...] = ()) -> 
     return item
 
 
-def release(item: ReviewItem, user: User) -> None:
-    """Give a leased item back undecided."""
-    held = ReviewItem.objects.filter(pk=item.pk, leased_by=user, status=ReviewItem.Status.OPEN)
-    held.update(leased_by=None, lease_until=None)
-
-
 def _lease(item: ReviewItem, user: User) -> None:
     ReviewItem.objects.filter(pk=item.pk).update(
         leased_by=user, lease_until=in_future(LEASE.total_seconds())

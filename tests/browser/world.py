@@ -28,7 +28,7 @@ from factory.services.freeze import freeze
 from factory.services.keys import create_key
 from factory.services.projects import save_upstream
 from factory.storage import open_store
-from labeling.models import Label, LabelJob, Teacher
+from labeling.models import Label, LabelJob, Teacher, TeacherReply
 from labeling.services.label import create_teacher, save_guideline
 from labeling.services.review import decide, next_item, queue_review
 from tests.conftest import LABELS, call_record
@@ -102,9 +102,10 @@ def build(workload: Workload, owner: User, *, tickets: int = 300) -> World:
 
 def capture(workload: Workload, tickets: int) -> CapturedCall:
     """Record tickets, one of them hostile, and make the workload the one that they belong to."""
+    kinds = cycle(product(PLACES, TICKETS))
     records = [
         call_record(text.format(thing=THINGS[n // 50 % 10], place=place), answer, minutes=n)
-        for n, (place, (text, answer)) in enumerate(islice(cycle(product(PLACES, TICKETS)), tickets))
+        for n, (place, (text, answer)) in enumerate(islice(kinds, tickets))
     ]
     hostile = call_record(HOSTILE, "login", request_id="hostile", minutes=tickets)
     record_calls(workload.project, [*records, hostile], CapturedCall.Source.GATEWAY)
@@ -126,9 +127,15 @@ def label(workload: Workload, teacher: Teacher, owner: User) -> LabelJob:
         other = next(name for name in LABELS if name != example.target)
         is_sure = n % 6 != 0
         Label.objects.create(
-            job=job, example=example, output=example.target or "", confidence=1 if is_sure else 2 / 3,
+            job=job, example=example, output=example.target or "",
+            confidence=1 if is_sure else 2 / 3,
             votes={example.target: 3} if is_sure else {example.target: 2, other: 1},
             status=Label.Status.ACCEPTED if is_sure else Label.Status.UNSURE,
+        )  # fmt: skip
+    for vote in range(900):
+        TeacherReply.objects.create(
+            project=workload.project, job=job, cache_key=f"{vote:064x}", raw="billing",
+            prompt_tokens=60, completion_tokens=4, cost_usd=Decimal("0.00046"),
         )  # fmt: skip
     sure = workload.examples.filter(labels__status=Label.Status.ACCEPTED)
     sure.update(status=Example.Status.LABELED, provenance="relabeled_by_model")
@@ -150,7 +157,7 @@ def review_all_but(workload: Workload, owner: User, *, left: int) -> None:
 def finished_run(
     workload: Workload, dataset: DatasetVersion, teacher: Teacher, owner: User
 ) -> DistillationRun:
-    """Write what a finished and measured run leaves; scores and verdict are computed from answers."""
+    """Write what a finished and measured run leaves; its scores are computed from its answers."""
     run = make_run(workload, dataset, teacher=teacher, created_by=owner, status="succeeded")
     run.finished_at = timezone.now() - timedelta(minutes=3)
     run.metrics = {

@@ -185,7 +185,8 @@ def committed(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 def serving() -> Iterator[tuple[str, uvicorn.Server]]:
     """Serve the site on a free port; the socket listens before the first request can come."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(application, log_level="warning"))
+    config = uvicorn.Config(application, log_level="warning", timeout_graceful_shutdown=5)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

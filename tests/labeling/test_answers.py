@@ -18,15 +18,23 @@ PERSON: dict[str, Any] = {
 
 @pytest.mark.parametrize(
     "reply",
-    ["billing", " billing\n", '{"answer": "billing"}', '```json\n{"answer": "billing"}\n```', '"billing"'],
+    [
+        "billing",
+        " billing\n",
+        '{"answer": "billing"}',
+        '```json\n{"answer": "billing"}\n```',
+        '"billing"',
+    ],
 )
 def test_a_label_is_read_in_whatever_wrapping_it_comes(reply: str) -> None:
     assert read_reply(reply, LABELS) == "billing"
 
 
-@pytest.mark.parametrize("reply", ["", "Billing?", '{"answer": "other"}', '{"answer": 3}', "[1]", "null"])
+@pytest.mark.parametrize(
+    "reply", ["", "Billing?", '{"answer": "other"}', '{"answer": 3}', "[1]", "null"]
+)
 def test_what_is_no_label_is_broken_and_the_sentence_names_the_labels(reply: str) -> None:
-    with pytest.raises(BrokenAnswer, match="billing, login|empty"):
+    with pytest.raises(BrokenAnswer, match=r"billing, login|empty"):
         read_reply(reply, LABELS)
 
 

@@ -8,11 +8,33 @@ import pytest
 from labeling.suspicion import FOLDS, Row, suspicions
 
 WORDS = {
-    "billing": "invoice charge refund payment receipt amount price bank".split(),
-    "delivery": "parcel courier late shipping address package arrived driver".split(),
-    "login": "password account locked code reset sign user email".split(),
+    "billing": ["invoice", "charge", "refund", "payment", "receipt", "amount", "price", "bank"],
+    "delivery": [
+        "parcel",
+        "courier",
+        "late",
+        "shipping",
+        "address",
+        "package",
+        "arrived",
+        "driver",
+    ],
+    "login": ["password", "account", "locked", "code", "reset", "sign", "user", "email"],
 }
-FILLERS = "please the my a today again since i cannot about hello help".split()
+FILLERS = [
+    "please",
+    "the",
+    "my",
+    "a",
+    "today",
+    "again",
+    "since",
+    "i",
+    "cannot",
+    "about",
+    "hello",
+    "help",
+]
 SCHEMA = {"type": "string", "enum": sorted(WORDS)}
 
 
@@ -70,7 +92,10 @@ def test_one_label_for_everything_raises_no_suspicion() -> None:
 
 def test_a_broken_answer_and_a_doubtful_vote_are_suspicious_whatever_the_text_says() -> None:
     rows, _ = tickets(60)
-    rows += [Row("invoice charge refund", "Billing!!", "x"), Row("?", "login", "y", confidence=1 / 3)]
+    rows += [
+        Row("invoice charge refund", "Billing!!", "x"),
+        Row("?", "login", "y", confidence=1 / 3),
+    ]
     *_, broken, doubtful = suspicions(rows, SCHEMA)
     assert broken == 1.0
     assert doubtful >= 2 / 3

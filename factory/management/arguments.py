@@ -1,0 +1,40 @@
+"""What the commands share: how a project is named, and how our errors are told."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import CommandError, CommandParser
+
+from factory.embedded import EmbeddedError
+from factory.errors import UnderstudyError
+from factory.models import Project
+from factory.services.projects import create_project
+
+
+def add_project(parser: CommandParser, *, may_create: bool = False) -> None:
+    """Add `--project`, and `--create` where the command may make it."""
+    parser.add_argument("--project", required=True, metavar="SLUG")
+    if may_create:
+        parser.add_argument("--create", action="store_true", help="make the project if need be")
+
+
+def project_named(slug: str, *, create: bool = False) -> Project:
+    """Return the project; `CommandError` where there is none and none is to be made."""
+    found = Project.objects.filter(slug=slug).first()
+    if found is None and create:
+        found = create_project(slug=slug, name=slug)
+    if found is None:
+        raise CommandError(f"there is no project {slug!r}")
+    return found
+
+
+@contextmanager
+def errors_told() -> Iterator[None]:
+    """Turn errors that are the caller's into a sentence and status 1."""
+    try:
+        yield
+    except (UnderstudyError, EmbeddedError, OSError) as error:
+        raise CommandError(str(error)) from error
+    except ValidationError as error:
+        raise CommandError(" ".join(error.messages)) from error
