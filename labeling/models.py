@@ -27,7 +27,7 @@ class Teacher(models.Model):
 
 
 class Guideline(models.Model):
-    """The text that prompts the teacher and guides the reviewer; frozen, so a change is a new one."""
+    """The text that prompts the teacher and guides the reviewer; a change is a new number."""
 
     workload = models.ForeignKey(Workload, on_delete=models.CASCADE, related_name="guidelines")
     number = models.PositiveIntegerField()

@@ -32,7 +32,7 @@ def say(stage: str, text: str) -> None:
 def bar(stage: str, total: int) -> Iterator[Callable[[], None]]:
     """Show a progress bar; call what is given once per finished item."""
     with stage_progress(stage) as progress:
-        task = progress.add_task(stage, total=total)
+        task = progress.add_task(stage, total=total, detail="")
         yield lambda: progress.advance(task)
 
 
