@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+ENOUGH_CALLS = 20  # fewer may be prompts too rare to be a workload
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -48,8 +50,8 @@ def next_step(f: Facts) -> Step:
                  "Import a log file", "new_import", stage="calls"),
         ),
         (
-            f.uncurated > 0,
-            Step(f"{f.uncurated:,} new calls wait to become examples.",
+            f.uncurated > 0 and not f.examples,
+            Step(f"{f.uncurated:,} calls wait to become examples.",
                  f"Curate {f.uncurated:,} calls", "curate", is_post=True, stage="examples"),
         ),
         (bool(f.at_work), Step(f"{f.at_work} is at work. Nothing is asked of you meanwhile.")),
@@ -102,6 +104,11 @@ def next_step(f: Facts) -> Step:
             f.gate == "refused" and not f.is_run_published,
             Step("The gate refused the student. Its reasons say what is missing.",
                  "Read the reasons", "evaluation", f.evaluation, stage="evaluation"),
+        ),
+        (
+            f.uncurated >= ENOUGH_CALLS,
+            Step(f"{f.uncurated:,} calls of the project belong to no example yet.",
+                 "Curate them", "curate", is_post=True, stage="examples"),
         ),
         (True, Step("Everything is done for now. New calls start the next round.")),
     )  # fmt: skip

@@ -11,7 +11,14 @@ from distill.models import DistillationRun, Evaluation, ModelVersion
 from distill.selectors import run_in_project, version_in_project
 from distill.services.publish import move_alias, publish
 from distill.services.train import start_run
-from factory.api import JobOut, KeyAuth, install_errors, job_out, project_of
+from factory.api import (
+    JobOut,
+    KeyAuth,
+    StrictParser,
+    install_errors,
+    job_out,
+    project_of,
+)
 from factory.api import router as factory_router
 from factory.errors import NotFound
 from factory.models import DatasetVersion
@@ -169,6 +176,7 @@ api = NinjaAPI(
     version="1",
     description="Capture, label, distill and publish. Keys need the scope `api`.",
     auth=KeyAuth(),
+    parser=StrictParser(),
     docs_url="docs",
 )
 install_errors(api)

@@ -40,7 +40,7 @@ class JobDir:
         """
         job = cls(root)
         job.files.mkdir(parents=True, exist_ok=True)
-        job.work.mkdir(exist_ok=True)
+        job.scratch.mkdir(parents=True, exist_ok=True)
         for name, rows in tables.items():
             lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             write_atomically(job.table(name), "".join(lines).encode())
@@ -54,8 +54,13 @@ class JobDir:
 
     @property
     def work(self) -> Path:
-        """Checkpoints and intermediate models: may be deleted once there is a result."""
+        """What later steps may use and nobody downloads."""
         return self.root / "work"
+
+    @property
+    def scratch(self) -> Path:
+        """Checkpoints and the like: deleted once there is a result."""
+        return self.root / "work" / "scratch"
 
     @property
     def log(self) -> Path:

@@ -343,11 +343,13 @@ def _gate(evaluation: Evaluation | None) -> str:
 
 
 def _shipped(evaluations: list[Evaluation]) -> Evaluation | None:
-    """Return the evaluation of the file that would ship: a passing one, the most accurate first."""
-    files = [e for e in evaluations if e.subject == Evaluation.Subject.GGUF and e.metrics]
-    return max(
-        files, key=lambda e: (_gate(e) == "passed", e.metrics["accuracy"]["value"]), default=None
-    )
+    """Return the evaluation of the file that ships by default: the smallest that passed, if any."""
+    files = [e for e in evaluations if e.artifact is not None and e.metrics]
+    return min(files, key=lambda e: (_gate(e) != "passed", _size(e)), default=None)
+
+
+def _size(evaluation: Evaluation) -> int:
+    return evaluation.artifact.size if evaluation.artifact else 0
 
 
 # --- runs and evaluations -------------------------------------------------------------------------

@@ -185,6 +185,7 @@ class BaseProfile:
     learning_rate: float | None = None
     lora_r: int | None = None
     lora_alpha: int | None = None
+    lora_dropout: float | None = None
     epochs: float | None = None
     batch_size: int | None = None
     max_length: int | None = None

@@ -13,7 +13,7 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.views.decorators.http import require_http_methods
 
-from factory.errors import InvalidInput, TooLarge, Unavailable, UnderstudyError
+from factory.errors import InvalidInput, MethodNotAllowed, TooLarge, Unavailable, UnderstudyError
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +48,13 @@ class RenderErrors:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Pass the request on."""
-        return self.get_response(request)
+        """Pass the request on, unless it holds what no row of ours can hold."""
+        if "\0" in request.path_info or "%00" in request.META.get("QUERY_STRING", ""):
+            return error_response(request, InvalidInput("NUL is not allowed in an address."))
+        response = self.get_response(request)
+        if response.status_code == MethodNotAllowed.http_status and wants_json(request):
+            return error_response(request, MethodNotAllowed("This address takes other methods."))
+        return response
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         """Answer what a view raised; None leaves it to Django's own handlers."""

@@ -66,6 +66,14 @@ class Forbidden(UnderstudyError):
     http_status = 403
 
 
+class MethodNotAllowed(UnderstudyError):
+    """The address is right, the verb is not."""
+
+    code = "method_not_allowed"
+    type = "invalid_request_error"
+    http_status = 405
+
+
 class Conflict(UnderstudyError):
     """Somebody else was first, or the thing is not in a state that allows this."""
 

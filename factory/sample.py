@@ -17,7 +17,7 @@ LEXICON: dict[str, Any] = tomllib.loads(
     Path(__file__).with_name("sample_lexicon.toml").read_text(encoding="utf-8")
 )
 QUEUES = tuple(sorted(LEXICON["queues"]))
-INSTRUCTION: str = LEXICON["instruction"].format(queues=", ".join(QUEUES))
+INSTRUCTION: str = LEXICON["instruction"]
 
 EXACT_DUPLICATE_SHARE = 0.05
 NEAR_DUPLICATE_SHARE = 0.08

@@ -141,7 +141,7 @@ def _read_cursor(model: type[Model], keys: Sequence[str], at: str) -> tuple[bool
     direction, *texts = at.split("~")
     if direction not in {"previous", "next"} or len(texts) != len(keys):
         raise InvalidInput("This page link is damaged.", param="at")
-    fields = [model._meta.get_field(key.lstrip("-")) for key in keys]  # noqa: SLF001  # Django's API
+    fields = [model._meta.get_field(key.lstrip("-")) for key in keys]  # Django's API
     try:
         values = [field.to_python(text) for field, text in zip(fields, texts, strict=True)]  # type: ignore[union-attr]  # columns, not relations
     except ValidationError as error:

@@ -41,6 +41,7 @@ urlpatterns = [
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),
     path("admin/", admin.site.urls),
+    path("api/v1/", include("distill.api")),
     path(
         "sign-in/",
         LoginView.as_view(template_name="factory/sign_in.html", redirect_authenticated_user=True),

@@ -39,6 +39,15 @@ from factory.services import curate, freeze, imports, jobs, keys, projects
 from factory.storage import open_store
 
 Role = Membership.Role
+CURATED = {
+    "example": "new examples",
+    "duplicate": "seen before",
+    "waiting": "of prompts too rare so far",
+    "error": "failed calls",
+    "tool_call": "tool calls",
+    "empty": "without an answer",
+    "truncated": "cut off",
+}
 
 
 # --- the site -------------------------------------------------------------------------------------
@@ -177,7 +186,7 @@ def curate_calls(request: HttpRequest, project: str) -> HttpResponse:
     """Turn new calls into examples."""
     found = project_for_user(request.user, project, Role.LEAD)
     counts = curate.curate(found).items()
-    said = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts if count)
+    said = ", ".join(f"{count:,} {CURATED.get(name, name)}" for name, count in counts if count)
     messages.success(request, f"Curated: {said}." if said else "There were no new calls to curate.")
     return redirect("project", project)
 

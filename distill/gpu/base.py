@@ -1,11 +1,10 @@
-"""Base models, a folder or a hub id alike: found and loaded."""
+"""A base model's files, a folder or a hub id alike, and its tokenizer."""
 
 from pathlib import Path
 
-import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoTokenizer
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from distill.jobdir import InputError
@@ -30,24 +29,6 @@ def locate(base_model: str, revision: str) -> Path:
 def commit_of(folder: Path) -> str:
     """Return the hub commit a folder is a snapshot of, or nothing for an ordinary folder."""
     return folder.name if folder.parent.name == "snapshots" else ""
-
-
-def device() -> torch.device:
-    """Return the GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def load_model(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """Load weights from safetensors; code that came with them is never run."""
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype=dtype,
-        attn_implementation="sdpa",
-        use_safetensors=True,
-        trust_remote_code=False,
-        device_map={"": device()},
-    )
-    return model
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

@@ -44,7 +44,6 @@ def export(job: JobDir, spec: ExportSpec) -> Json:
     base = locate(spec.base_model, spec.revision)
     merged = _merged(job, spec, base)
     listed = [_listed(job, spec, merged, converter, name) for name in spec.quantizations]
-    (job.work / f"{spec.name}-F16.gguf").unlink(missing_ok=True)
     config = json.loads((merged / "config.json").read_bytes())
     return {
         "merged": "work/merged",
@@ -62,7 +61,7 @@ def _merged(job: JobDir, spec: ExportSpec, base: Path) -> Path:
     adapter = Path(spec.adapter)
     if not (adapter / "adapter_model.safetensors").is_file():
         raise InputError(f"the adapter {adapter} does not exist")
-    unfinished = job.work / "merging"
+    unfinished = job.scratch / "merging"
     shutil.rmtree(unfinished, ignore_errors=True)
     merge(base, adapter, unfinished, lambda at, of: job.append_progress("merge", at, of))
     (unfinished / "README.md").write_text(_front_matter(spec), encoding="utf-8")
@@ -77,7 +76,7 @@ def _listed(job: JobDir, spec: ExportSpec, merged: Path, converter: Path, name: 
     path = job.files / f"{spec.name}-{name}.gguf"
 
     def write(target: Path) -> None:
-        source = job.work / f"{spec.name}-F16.gguf"
+        source = job.scratch / f"{spec.name}-F16.gguf"
         _once(job, spec, source, lambda f16: _convert(job, spec, merged, converter, f16))
         job.append_progress("quantize", 0, 1, detail=name)
         if name == "F16":
@@ -96,7 +95,7 @@ def _once(job: JobDir, spec: ExportSpec, path: Path, write: Callable[[Path], Non
         known = json.loads(receipt.read_bytes())
         if known == {"spec": spec_digest(spec), "sha256": file_sha256(path)}:
             return
-    unfinished = job.work / f"{path.name}.unfinished"
+    unfinished = job.scratch / f"{path.name}.unfinished"
     write(unfinished)
     unfinished.replace(path)
     made = {"spec": spec_digest(spec), "sha256": file_sha256(path)}
@@ -105,7 +104,7 @@ def _once(job: JobDir, spec: ExportSpec, path: Path, write: Callable[[Path], Non
 
 def _convert(job: JobDir, spec: ExportSpec, merged: Path, converter: Path, target: Path) -> None:
     job.append_progress("convert", 0, 1)
-    metadata = job.work / "metadata.json"
+    metadata = job.scratch / "metadata.json"
     general = {f"general.{key}": spec.card[key] for key in _GENERAL if key in spec.card}
     metadata.write_text(json.dumps(general), encoding="utf-8")
     command = [

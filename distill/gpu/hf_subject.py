@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from peft import PeftModel
 
-from distill.gpu.base import device, load_model, load_tokenizer, locate
+from distill.gpu.base import load_tokenizer, locate
+from distill.gpu.model import device, load_model
 from distill.gpu.rows import ChatEncoder
 from distill.gpu.subject import Answer
 from distill.jobdir import InputError, Json

@@ -4,6 +4,7 @@ import ctypes
 import importlib.metadata
 import logging
 import os
+import shutil
 import signal
 import sys
 import time
@@ -35,10 +36,12 @@ def run_step(spec_type: type[_SpecT], work: Callable[[JobDir, _SpecT], Json]) ->
     try:
         with job.lock():
             job.clear_error()
+            job.scratch.mkdir(parents=True, exist_ok=True)
             spec = _spec_of(job, spec_type)
             result = work(job, spec)
             finished = {"spec_digest": spec_digest(spec), "seconds": time.monotonic() - started}
             job.write_result(finished | {"versions": versions()} | result)
+            shutil.rmtree(job.scratch, ignore_errors=True)
     except Exception as error:
         logger.exception("failed")
         job.write_error(*_blame_and_message(error), kind=type(error).__name__)

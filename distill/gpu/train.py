@@ -28,7 +28,8 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from distill.gpu.base import commit_of, device, load_model, load_tokenizer, locate
+from distill.gpu.base import commit_of, load_tokenizer, locate
+from distill.gpu.model import device, load_model
 from distill.gpu.rows import IGNORED, ChatEncoder
 from distill.gpu.step import run_step
 from distill.jobdir import InputError, JobDir, Json, listed_file, replace_folder
@@ -60,11 +61,10 @@ def train(job: JobDir, spec: TrainSpec) -> Json:
         peft_config=_lora_config(spec),
         callbacks=[ProgressCallback(job), *early_stopping],
     )
-    trainer.train(resume_from_checkpoint=_last_whole_checkpoint(job.work / "checkpoints"))
+    trainer.train(resume_from_checkpoint=_last_whole_checkpoint(job.scratch / "checkpoints"))
 
     job.append_progress("save", 0, 1)
     adapter = _save_adapter(trainer, job, spec)
-    shutil.rmtree(job.work / "checkpoints")
     job.append_progress("save", 1, 1)
     return {
         "adapter": "files/adapter",
@@ -84,8 +84,8 @@ def train(job: JobDir, spec: TrainSpec) -> Json:
 class AnswerTrainer(SFTTrainer):
     """`SFTTrainer` that computes logits for answers only, in batches of similar length.
 
-    TRL scores every position of the prompt off the GPU; on short answers to long prompts that was
-    most of the time.
+    Off the GPU, TRL's own loss computes the logits of every position, prompts included, which for a
+    short answer to a long prompt is work for nothing.
     """
 
     def compute_loss(
@@ -189,7 +189,7 @@ def _training_arguments(
     on_gpu = torch.cuda.is_available()
     checkpoint_every = max(1, math.ceil(steps / spec.evaluations))
     return SFTConfig(
-        output_dir=str(job.work / "checkpoints"),
+        output_dir=str(job.scratch / "checkpoints"),
         num_train_epochs=spec.epochs,
         per_device_train_batch_size=spec.batch_size,
         per_device_eval_batch_size=2 * spec.batch_size,
@@ -262,7 +262,7 @@ def _is_json(path: Path) -> bool:
 
 
 def _save_adapter(trainer: SFTTrainer, job: JobDir, spec: TrainSpec) -> Path:
-    unfinished = job.work / "adapter"
+    unfinished = job.scratch / "adapter"
     shutil.rmtree(unfinished, ignore_errors=True)
     student: Any = trainer.model
     student.save_pretrained(unfinished)

@@ -58,7 +58,7 @@ def insert_rows(rows: Sequence[dict[str, Any]]) -> int:
     """Insert prepared rows, leaving out those that are known; return how many were new."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(MAKE_STAGE)
-        with cursor.copy(FILL_STAGE) as copy:
+        with connection.wrap_database_errors, cursor.copy(FILL_STAGE) as copy:
             for row in rows:
                 copy.write_row([_cell(name, row[name]) for name in COLUMNS])
         cursor.execute(INSERT_NEW)

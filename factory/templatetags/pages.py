@@ -53,7 +53,7 @@ def usd(value: Any) -> str:
 @register.filter
 def percent(value: Any, digits: int = 1) -> str:
     """Write a share from 0 to 1 in percent."""
-    return "n/a" if value is None else f"{100 * float(value):.{digits}f} %"
+    return "n/a" if value is None else f"{100 * float(value):.{digits}f}%"
 
 
 @register.filter

@@ -23,15 +23,16 @@ from factory.discover import signature
 from factory.models import CapturedCall, DatasetVersion, Example, ImportJob, Job, Workload
 from factory.models.example import Split
 from factory.services.capture import record_calls
-from factory.services.curate import curate
+from factory.services.curate import add_examples, curate
 from factory.services.freeze import freeze
 from factory.services.keys import create_key
 from factory.services.projects import save_upstream
 from factory.storage import open_store
 from labeling.models import Label, LabelJob, Teacher, TeacherReply
+from labeling.selectors import unlabeled_examples
 from labeling.services.label import create_teacher, save_guideline
 from labeling.services.review import decide, next_item, queue_review
-from tests.conftest import LABELS, call_record
+from tests.conftest import LABELS, call_record, ticket_messages
 
 HOSTILE = "<img src=x onerror=\"alert('pwned')\"> <script>alert(1)</script>"
 TICKETS = [
@@ -43,7 +44,7 @@ TICKETS = [
 ]
 THINGS = ["lamp", "kettle", "desk", "bicycle", "radio", "carpet", "mirror", "piano", "tent", "oven"]
 PLACES = ["Oslo", "Lyon", "Porto", "Ghent", "Turin", "Graz", "Bern", "Riga", "Split", "Cork"]
-RIGHT = {"teacher": 0.93, "base": 0.31, "adapter": 0.92, "Q8_0": 0.92, "Q4_K_M": 0.90}
+RIGHT = {"teacher": 0.95, "base": 0.31, "adapter": 0.95, "Q8_0": 0.95, "Q4_K_M": 0.95}
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class World:
     live_run: DistillationRun
 
 
-def build(workload: Workload, owner: User, *, tickets: int = 300) -> World:
+def build(workload: Workload, owner: User, *, tickets: int = 120) -> World:
     """Fill a project, through the services wherever no model or paid API has to answer."""
     project = workload.project
     create_key(project, name="web app", scopes=["capture"])
@@ -72,6 +73,13 @@ def build(workload: Workload, owner: User, *, tickets: int = 300) -> World:
     )  # fmt: skip
     call = capture(workload, tickets)
     curate(project)
+    trusted = [
+        (ticket_messages(f"{thing}, {place}: help with {label}"), label)
+        for (thing, place), label in zip(
+            product([*THINGS, "sofa"], PLACES), cycle(LABELS), strict=False
+        )
+    ]
+    add_examples(workload, trusted, split=Split.TEST)
     save_guideline(workload, text="billing: money.\ndelivery: parcels.\nlogin: accounts.")
     teacher = create_teacher(project, name="oracle", upstream=upstream, model="gpt-4o")
     label_job = label(workload, teacher, owner)
@@ -123,23 +131,28 @@ def label(workload: Workload, teacher: Teacher, owner: User) -> LabelJob:
         budget_usd=Decimal("1.00"), spent_usd=Decimal("0.4132"), created_by=owner,
         status=Job.Status.SUCCEEDED, finished_at=timezone.now(),
     )  # fmt: skip
-    for n, example in enumerate(workload.examples.order_by("id")):
-        other = next(name for name in LABELS if name != example.target)
-        is_sure = n % 6 != 0
-        Label.objects.create(
-            job=job, example=example, output=example.target or "",
-            confidence=1 if is_sure else 2 / 3,
-            votes={example.target: 3} if is_sure else {example.target: 2, other: 1},
-            status=Label.Status.ACCEPTED if is_sure else Label.Status.UNSURE,
-        )  # fmt: skip
-    for vote in range(900):
-        TeacherReply.objects.create(
-            project=workload.project, job=job, cache_key=f"{vote:064x}", raw="billing",
-            prompt_tokens=60, completion_tokens=4, cost_usd=Decimal("0.00046"),
-        )  # fmt: skip
+    examples = unlabeled_examples(workload).order_by("id")
+    Label.objects.bulk_create(vote(job, example, n) for n, example in enumerate(examples))
+    TeacherReply.objects.bulk_create(
+        TeacherReply(
+            project=workload.project, job=job, cache_key=f"{n:064x}", raw="billing",
+            prompt_tokens=60, completion_tokens=4, cost_usd=Decimal("0.0011"),
+        )
+        for n in range(375)
+    )  # fmt: skip
     sure = workload.examples.filter(labels__status=Label.Status.ACCEPTED)
     sure.update(status=Example.Status.LABELED, provenance="relabeled_by_model")
     return job
+
+
+def vote(job: LabelJob, example: Example, n: int) -> Label:
+    """Return a label; every sixth has one vote against it."""
+    is_sure, other = n % 6 != 0, next(name for name in LABELS if name != example.target)
+    return Label(
+        job=job, example=example, output=example.target or "", confidence=1 if is_sure else 2 / 3,
+        votes={example.target: 3} if is_sure else {example.target: 2, other: 1},
+        status=Label.Status.ACCEPTED if is_sure else Label.Status.UNSURE,
+    )  # fmt: skip
 
 
 def review_all_but(workload: Workload, owner: User, *, left: int) -> None:
@@ -171,10 +184,6 @@ def finished_run(
         subject = "gguf" if name in files else name
         measure(run, subject, share, files.get(name))
     decide_gate(run)
-    for evaluation in run.evaluations.filter(subject="gguf"):
-        assert evaluation.verdict is not None
-        evaluation.verdict["passed"] = True  # the test split of a page test is too small to pass
-        evaluation.save()
     return run
 
 
@@ -198,11 +207,13 @@ def make_run(workload: Workload, dataset: DatasetVersion, **fields: Any) -> Dist
 
 
 def add_points(run: DistillationRun, steps: int) -> None:
+    points = []
     for step in range(2, steps + 1, 2):
         values = {"loss": 0.18 + 2.4 / (1 + step / 9) + 0.03 * (step % 5)}
         if step % 24 == 0:
             values["eval_loss"] = 0.21 + 2.2 / (1 + step / 8)
-        TrainingPoint.objects.create(run=run, step=step, values=values)
+        points.append(TrainingPoint(run=run, step=step, values=values))
+    TrainingPoint.objects.bulk_create(points)
 
 
 def artifact(run: DistillationRun, quantization: str) -> Artifact:

@@ -40,12 +40,11 @@ def test_a_seed_gives_the_same_calls_again_and_a_longer_run_starts_with_the_shor
     assert [c.text for c in generate(50, seed=7)] != [c.text for c in generate(50, seed=8)]
 
 
-def test_the_request_is_what_an_app_sends_and_names_every_queue(calls: list[SampleCall]) -> None:
+def test_the_request_is_what_an_app_sends(calls: list[SampleCall]) -> None:
     request = next(generate(1, seed=1, model="gpt-4o")).request
     assert request["model"] == "gpt-4o"
     assert [m["role"] for m in request["messages"]] == ["system", "user"]
     assert len(QUEUES) >= 10
-    assert all(queue in request["messages"][0]["content"] for queue in QUEUES)
     assert len({c.id for c in calls}) == len(calls)
 
 

@@ -85,6 +85,7 @@ def test_a_second_attempt_makes_only_what_is_missing(exported: JobDir, tmp_path:
     shutil.copytree(exported.root, tmp_path / "again")
     job = JobDir(tmp_path / "again")
     (job.root / "result.json").unlink()
+    job.scratch.mkdir()
     kept, lost = job.files / "router-Q4_K_M.gguf", job.files / "router-Q8_0.gguf"
     lost.write_bytes(b"damaged")
     made_at = kept.stat().st_mtime_ns

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,8 @@ def test_a_run_killed_half_way_ends_with_the_losses_of_one_never_killed(
     with subprocess.Popen(command) as process:
         killed_at = 0
         while killed_at < 30 and process.poll() is None:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=0.2)
             events, _ = job.read_progress()
             killed_at = max((int(str(event["step"])) for event in events), default=0)
         process.kill()

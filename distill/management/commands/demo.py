@@ -52,6 +52,7 @@ from labeling.services.label import create_teacher, start_label_job
 from labeling.services.review import decide, next_item, queue_review
 
 PRODUCTION, TEACHER = "frontier-large", "teacher-xl"
+ERROR_RATES = {PRODUCTION: 0.12, TEACHER: 0.08}
 PRICES = {PRODUCTION: {"input": 2.5, "output": 10.0}, TEACHER: {"input": 5.0, "output": 20.0}}
 IN_FLIGHT = 16
 SUSPICIOUS_SHARE = 0.1  # of the training rows go to the reviewer, beside the audited test rows
@@ -63,7 +64,7 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--calls", type=int, default=2000)
+        parser.add_argument("--calls", type=int, default=3000)
         parser.add_argument("--port", type=int, default=8000)
         parser.add_argument("--seed", type=int, default=1)
         parser.add_argument("--exit", action="store_true", help="stop everything when done")
@@ -132,7 +133,8 @@ class Line:
         )
         say("Project", f"{self.project.slug}, with a lead, a reviewer and two API keys")
         say("", "The production model and the teacher are a FAKE on this machine: rules that err")
-        say("", "at a stated rate. Everything else is real: database, workers, training, GGUF.")
+        rates = " and ".join(f"{rate:.0%} ({model})" for model, rate in ERROR_RATES.items())
+        say("", f"at stated rates, {rates}. Everything else is real.")
 
     def _person(self, name: str) -> User:
         user, _ = User.objects.get_or_create(username=name)
@@ -162,7 +164,7 @@ class Line:
 
     def _discovered(self) -> Workload:
         (workload,) = discover_workloads(self.project)
-        return set_split_shares(workload, validation=0.1, test=0.2)
+        return set_split_shares(workload, validation=0.05, test=0.15)
 
     def label(self) -> None:
         """Have the teacher vote three times on each example."""
@@ -311,5 +313,7 @@ def demo_upstream() -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "factory.demo_upstream", "--port", str(port)]
+    command += ["--error-rate", str(ERROR_RATES[PRODUCTION])]
+    command += ["--teacher-error-rate", str(ERROR_RATES[TEACHER])]
     with child(command, "upstream.log"):
         yield f"http://127.0.0.1:{port}/v1"

@@ -30,7 +30,7 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, once: bool, **_options: Any) -> None:
         with errors_told(), claim(settings.SPOOL_DIR / "shipper.lock"):
             if once:
-                self.stdout.write(f"{ship_once(settings.SPOOL_DIR)} calls shipped")
+                self.stdout.write(f"new calls: {ship_once(settings.SPOOL_DIR)}")
             else:
                 ship_until_stopped()
 
@@ -43,7 +43,8 @@ def ship_until_stopped() -> None:
     pause = PAUSE_SECONDS
     while not stop.wait(pause):
         try:
-            ship_once(settings.SPOOL_DIR)
+            if shipped := ship_once(settings.SPOOL_DIR):
+                logger.debug("calls=%s shipped", shipped)
             pause = PAUSE_SECONDS
         except Unavailable as error:
             if pause == PAUSE_SECONDS:

@@ -9,6 +9,7 @@
   const RETRY_MS = [500, 1000, 2000, 5000, 10000];
   const deck = []; // cards the server leased to this page, the one on screen first
   const sent = new Map(); // review id -> its card, until the server has taken the decision
+  let shown; // the card on screen
   let shownAt = 0;
   let sending = false;
   let failures = 0;
@@ -47,6 +48,8 @@
     const isWaiting = load().length > 0 && !card;
     empty.hidden = Boolean(card) || isWaiting;
     if (isWaiting) tell("Sending…");
+    if (card === shown) return; // what the reviewer does in it goes on
+    shown = card;
     if (!card) return;
     shownAt = performance.now();
     card.focus({ preventScroll: true });
