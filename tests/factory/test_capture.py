@@ -60,6 +60,13 @@ def test_calls_of_one_transaction_stay_or_go_with_it(project: Project) -> None:
     assert keep(project, call_record("a")) == 1
 
 
+def test_what_was_deleted_does_not_come_back_with_the_next_calls(project: Project) -> None:
+    keep(project, call_record("a"))
+    project.calls.all().delete()
+    assert keep(project, call_record("b")) == 1
+    assert project.calls.count() == 1
+
+
 def test_fields_that_choose_hosts_or_keys_are_not_kept(project: Project) -> None:
     foreign = dict.fromkeys(FOREIGN_FIELDS, "sk-something")
     messages = [{"role": "user", "content": "hi"}]

@@ -70,6 +70,8 @@ def test_any_change_is_a_new_version_and_the_old_one_stays(
 def test_two_people_who_freeze_at_once_get_one_version(
     workload: Workload, examples: list[Example]
 ) -> None:
+    freeze(workload)
+    Example.objects.filter(pk=examples[0].pk).update(target="login")
     start = threading.Barrier(2)
 
     def work() -> int:
