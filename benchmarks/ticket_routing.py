@@ -1,9 +1,9 @@
 """The whole line on a real log: 4,000 banking tickets that a production model routed 87.6 % right.
 
-python benchmarks/ticket_routing.py [--data ../shared/data/ticket_routing] [--review 0.25]
+python benchmarks/ticket_routing.py [--data FOLDER] [--review 0.25]
 
-A reviewer, played by corrections.jsonl, corrects the least certain quarter; the student is trained
-on the rest of production's own answers and measured on test.jsonl, which shares no row with the log.
+A reviewer, played by corrections.jsonl, corrects the least certain quarter; the rest is trained on
+as production answered it. The student is measured on test.jsonl, which shares no row with the log.
 Everything runs as it does for a user (`manage.py up`) in a state folder of its own, made anew.
 """
 
@@ -47,6 +47,7 @@ def main() -> None:
 
 def run_line(arguments: argparse.Namespace) -> None:
     """Import, curate, review, freeze, train, evaluate; print each stage and the figures."""
+    from django.conf import settings  # noqa: PLC0415
     from django.contrib.auth.models import User  # noqa: PLC0415
     from django.core.management import call_command  # noqa: PLC0415
 
@@ -54,7 +55,6 @@ def run_line(arguments: argparse.Namespace) -> None:
     from distill.models import Evaluation  # noqa: PLC0415
     from distill.services.evaluate import decide  # noqa: PLC0415
     from distill.services.train import start_run  # noqa: PLC0415
-    from django.conf import settings  # noqa: PLC0415
     from factory.models import Project  # noqa: PLC0415
     from factory.services.curate import curate, discover_workloads, set_split_shares  # noqa: PLC0415
     from factory.services.freeze import freeze  # noqa: PLC0415
@@ -76,9 +76,8 @@ def run_line(arguments: argparse.Namespace) -> None:
     say("Queue", str(queue_review(workload, suspicious=budget)))
     corrected, looked_at = play_reviewer(workload, reviewer, gold)
     say("Review", f"{looked_at} looked at, {corrected} corrected")
-    call_command(
-        "import_examples", str(data / "test.jsonl"), project="bank", workload=workload.slug, split="test"
-    )
+    held_out = {"project": "bank", "workload": workload.slug, "split": "test"}
+    call_command("import_examples", str(data / "test.jsonl"), **held_out)
     version = freeze(workload)
     say("Freeze", str({k: version.counts[k] for k in ("train", "validation", "test")}))
     if not (Path(settings.STUDENT_BASE) / "config.json").is_file():
@@ -103,6 +102,7 @@ def play_reviewer(workload: Any, reviewer: Any, gold: dict[str, str]) -> tuple[i
     corrected = looked_at = 0
     while (item := next_item(workload, reviewer)) is not None:
         example = item.example
+        assert example.call is not None
         answer = gold[example.call.request_id]
         is_right = example.target == answer
         decide(
@@ -127,7 +127,8 @@ def print_goals(run: Any, seconds: float) -> None:
         name = title(evaluation).replace(" ", "_")
         verdict = "met" if accuracy >= PRODUCTION_ACCURACY else "short"
         print(f"accuracy:{name} {accuracy:.4f} goal {PRODUCTION_ACCURACY} {verdict}")
-        print(f"distance_to_production:{name} {accuracy - PRODUCTION_ACCURACY:+.4f} goal 0 {verdict}")
+        distance = accuracy - PRODUCTION_ACCURACY
+        print(f"distance_to_production:{name} {distance:+.4f} goal 0 {verdict}")
     print(f"minutes {seconds / 60:.1f} goal 30 {'met' if seconds < 1800 else 'short'}")
 
 

@@ -348,7 +348,7 @@ async def wait_for_disconnect(receive: Receive) -> None:
 
 
 async def read_body(receive: Receive) -> bytes:
-    """Read a request's body; `TooLarge` past the limit, read on first so that the client hears it."""
+    """Read a body; `TooLarge` past the limit, after reading on so that the client hears it."""
     parts: list[bytes] = []
     size = 0
     while True:

@@ -69,9 +69,7 @@ class Artifact(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["run", "filename"], name="filename_per_run")
-        ]
+        constraints = [models.UniqueConstraint(fields=["run", "filename"], name="filename_per_run")]
 
     def __str__(self) -> str:
         return self.filename
@@ -153,9 +151,7 @@ class VersionFile(models.Model):
     size = models.BigIntegerField()
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["version", "path"], name="path_per_version")
-        ]
+        constraints = [models.UniqueConstraint(fields=["version", "path"], name="path_per_version")]
 
     def __str__(self) -> str:
         return self.path

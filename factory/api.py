@@ -65,19 +65,19 @@ def install_errors(api: NinjaAPI) -> None:
         code = "invalid_json" if "parse" in str(error) else None
         return answer(request, kinds.get(error.status_code, InvalidInput)(str(error), code=code))
 
-    api.add_exception_handler(UnderstudyError, answer)
-    api.add_exception_handler(ValidationError, invalid)
-    api.add_exception_handler(HttpError, http)
-    api.add_exception_handler(
-        AuthenticationError,
-        lambda request, _: answer(
-            request, NotAuthenticated("Send your API key as `Authorization: Bearer <key>`.")
-        ),
-    )
-    api.add_exception_handler(
-        RequestDataTooBig,
-        lambda request, _: answer(request, TooLarge("The body is larger than this door takes.")),
-    )
+    def without_key(request: HttpRequest, _: AuthenticationError) -> HttpResponse:
+        said = "Send your API key as `Authorization: Bearer <key>`."
+        return answer(request, NotAuthenticated(said))
+
+    def too_big(request: HttpRequest, _: RequestDataTooBig) -> HttpResponse:
+        return answer(request, TooLarge("The body is larger than this door takes."))
+
+    # The decorator form: ninja's other form is typed for classes of errors, not for errors.
+    api.exception_handler(UnderstudyError)(answer)
+    api.exception_handler(ValidationError)(invalid)
+    api.exception_handler(HttpError)(http)
+    api.exception_handler(AuthenticationError)(without_key)
+    api.exception_handler(RequestDataTooBig)(too_big)
 
 
 class JobOut(Schema):

@@ -84,9 +84,7 @@ class TeacherReply(models.Model):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="teacher_replies")
     # digest of upstream, model, params, messages, schema and the vote's number
     cache_key = models.CharField(max_length=64)
-    job = models.ForeignKey(
-        LabelJob, on_delete=models.SET_NULL, null=True, related_name="replies"
-    )
+    job = models.ForeignKey(LabelJob, on_delete=models.SET_NULL, null=True, related_name="replies")
     raw = models.TextField()
     finish_reason = models.CharField(max_length=40, blank=True)
     prompt_tokens = models.PositiveIntegerField(default=0)

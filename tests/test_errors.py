@@ -123,7 +123,8 @@ def test_lines_that_cannot_be_read_are_reported_and_the_others_kept(
             "response": good.response,
         }
     ).encode()
-    answer = send(client, key, "POST", "/calls", b"\n".join([line, b"{broken", b'{"id": "x"}', line]))
+    lines = [line, b"{broken", b'{"id": "x"}', line]
+    answer = send(client, key, "POST", "/calls", b"\n".join(lines))
     assert answer.status_code == 200
     counts = answer.json()
     assert {k: counts[k] for k in ("read", "new", "known", "refused")} == {

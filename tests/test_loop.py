@@ -1,7 +1,8 @@
-"""The loop in one walk: captured calls in, a published and downloaded GGUF out, counts on the page."""
+"""The loop in one walk: captured calls in, a published and downloaded GGUF out."""
 
 import json
 import uuid
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -73,19 +74,22 @@ def test_calls_become_a_student_that_a_client_downloads(
     with upstream.serve() as base_url:
         row = save_upstream(project, name="up", base_url=base_url, key="k", prices=PRICES)
         teacher = create_teacher(project, name="t", upstream=row, model=TEACHER)
-        job = start_label_job(workload, teacher=teacher, votes=1, budget_usd=5)
+        job = start_label_job(workload, teacher=teacher, votes=1, budget_usd=Decimal(5))
         jobs.run(LabelJob, job.pk, label_work)
         assert Label.objects.filter(job=job).count() == workload.examples.count()
 
         queue_review(workload, suspicious=10)
         while (item := next_item(workload, bob)) is not None:
+            assert item.example.call is not None
             right = gold[item.example.call.request_id]
             is_right = item.example.target == right
             decision = Review.Decision.ACCEPT if is_right else Review.Decision.EDIT
             decide(item, bob, review_id=uuid.uuid4(), decision=decision, output=right)
-        assert not workload.examples.filter(split="test").exclude(
-            status=Example.Status.REVIEWED
-        ).exists()
+        assert (
+            not workload.examples.filter(split="test")
+            .exclude(status=Example.Status.REVIEWED)
+            .exists()
+        )
 
         build(tmp_path / "base", vocabulary_text(lines=300))
         version = freeze(workload, user=alice)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import quote
 
@@ -84,7 +85,7 @@ def test_a_killed_label_worker_leaves_nothing_unlabelled_or_paid_twice(
     with upstream.serve() as base_url, worker("teacher", "default", "beat") as (victim, *_):
         row = save_upstream(project, name="up", base_url=base_url, key="k", prices=PRICES)
         teacher = create_teacher(project, name="t", upstream=row, model=TEACHER)
-        job = start_label_job(workload, teacher=teacher, votes=1, budget_usd=5)
+        job = start_label_job(workload, teacher=teacher, votes=1, budget_usd=Decimal(5))
         until(lambda: Label.objects.filter(job=job).count() >= 20, 60, "the first labels")
         kill(victim)
         done_before = Label.objects.filter(job=job).count()
@@ -127,13 +128,12 @@ def test_a_killed_trainer_goes_on_and_every_step_and_file_is_there_once(
                 until(is_over(evaluation), 120, f"the evaluation of {evaluation.subject}")
     assert (run.status, run.error) == (Job.Status.SUCCEEDED, "")
     assert run.attempt == 2
-    steps = list(TrainingPoint.objects.filter(run=run).order_by("step").values_list("step", flat=True))
+    points = TrainingPoint.objects.filter(run=run).order_by("step")
+    steps = list(points.values_list("step", flat=True))
     assert steps == sorted(set(steps))
     assert steps[-1] == run.metrics["train"]["steps"]
-    assert set(Artifact.objects.filter(run=run, kind="gguf").values_list("quantization", flat=True)) == {
-        "Q8_0",
-        "Q4_K_M",
-    }
+    files = Artifact.objects.filter(run=run, kind="gguf")
+    assert set(files.values_list("quantization", flat=True)) == {"Q8_0", "Q4_K_M"}
     assert sorted(e.subject for e in evaluations) == ["adapter", "base", "gguf", "gguf", "teacher"]
     assert DistillationRun.objects.count() == 1
     measured = {e.subject: e for e in evaluations if e.status == Job.Status.SUCCEEDED}

@@ -89,11 +89,11 @@ def _prices(evaluation: Evaluation) -> Prices | None:
     if evaluation.subject != Evaluation.Subject.TEACHER or teacher is None:
         return None
     price = price_of(teacher.upstream.prices, teacher.model)
-    return price and Prices(float(price["input"]), float(price["output"]))
+    return None if price is None else Prices(float(price["input"]), float(price["output"]))
 
 
 def _with_own_cost(evaluation: Evaluation, summary: Summary) -> Summary:
-    """Price a subject that runs on an own machine: its median seconds at the machine's hourly rate."""
+    """Price a subject on an own machine: its median seconds at the machine's hourly rate."""
     if evaluation.subject == Evaluation.Subject.TEACHER or summary.latency_p50_ms is None:
         return summary
     seconds_of_1000 = summary.latency_p50_ms  # 1,000 calls, each this many thousandths of a second

@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +170,7 @@ class Line:
     def label(self) -> None:
         """Have the teacher vote three times on each example."""
         job = start_label_job(
-            self.workload, teacher=self.teacher, votes=3, budget_usd=20, user=self.lead
+            self.workload, teacher=self.teacher, votes=3, budget_usd=Decimal(20), user=self.lead
         )
         watch_job("Label", job)
         labels = job.labels.all()
@@ -187,7 +188,7 @@ class Line:
         with bar("Review", total) as advance:
             while (item := next_item(self.workload, self.reviewer)) is not None:
                 example = item.example
-                call = CapturedCall.objects.get(pk=example.call_id)
+                call = CapturedCall.objects.get(examples=example)
                 gold = self.gold[call.metadata["ticket_id"]]
                 decide(
                     item,
@@ -297,9 +298,10 @@ async def replay(
     async def app() -> None:
         for position, call in waiting:
             request = {**call.request, "metadata": {**call.metadata, "ticket_id": call.id}}
-            answer = await client.chat.completions.create(**request, stream=position % 10 == 0)
-            if position % 10 == 0:
-                async for _ in answer:
+            if position % 10:
+                await client.chat.completions.create(**request)
+            else:
+                async for _ in await client.chat.completions.create(**request, stream=True):
                     pass
             advance()
 
