@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any, cast
 
 from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import ValidationError as InvalidRow
 from django.http import HttpRequest, HttpResponse
 from ninja import NinjaAPI, Router, Schema
 from ninja.errors import AuthenticationError, HttpError, ValidationError
@@ -69,6 +70,9 @@ def install_errors(api: NinjaAPI) -> None:
         said = "Send your API key as `Authorization: Bearer <key>`."
         return answer(request, NotAuthenticated(said))
 
+    def invalid_row(request: HttpRequest, error: InvalidRow) -> HttpResponse:
+        return answer(request, InvalidInput(" ".join(error.messages)))
+
     def too_big(request: HttpRequest, _: RequestDataTooBig) -> HttpResponse:
         return answer(request, TooLarge("The body is larger than this door takes."))
 
@@ -77,6 +81,7 @@ def install_errors(api: NinjaAPI) -> None:
     api.exception_handler(ValidationError)(invalid)
     api.exception_handler(HttpError)(http)
     api.exception_handler(AuthenticationError)(without_key)
+    api.exception_handler(InvalidRow)(invalid_row)
     api.exception_handler(RequestDataTooBig)(too_big)
 
 

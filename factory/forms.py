@@ -12,12 +12,6 @@ from factory.errors import Conflict, InvalidInput
 from factory.models import ApiKey, Example, Membership, Workload
 from factory.models.example import Split
 
-# Paths of the site that a project's address would hide behind.
-RESERVED_SLUGS = {
-    "admin", "api", "artifacts", "healthz", "metrics", "readyz", "sign-in", "sign-out", "static",
-    "v1", "v2",
-}  # fmt: skip
-
 
 @contextmanager
 def errors_in(form: forms.Form) -> Iterator[None]:
@@ -42,13 +36,6 @@ class ProjectForm(forms.Form):
 
     name = forms.CharField(max_length=200)
     slug = forms.CharField(max_length=48, label="Address", help_text="as in /acme/")
-
-    def clean_slug(self) -> str:
-        """Refuse what the site itself answers at."""
-        slug: str = self.cleaned_data["slug"]
-        if slug in RESERVED_SLUGS:
-            raise ValidationError("This address is taken by the site itself.")
-        return slug
 
 
 class WorkloadForm(forms.Form):

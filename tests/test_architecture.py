@@ -20,7 +20,7 @@ DJANGO_NAMES = {
 DJANGO = {"django", "celery", "kombu", "ninja", "csp", "django_htmx", "django_stubs_ext"}
 TORCH = {"torch", "transformers", "trl", "peft", "datasets", "accelerate", "llama_cpp", "gguf"}
 MOUNTS_BY_STRING = {"factory/settings.py", "factory/urls.py"}
-DOORS = {"views", "api", "tasks", "gateway", "registry"}
+DOORS = {"views", "api", "tasks", "gateway", "registry", "commands"}
 WRITES = {"save", "create"}
 VAGUE_NAMES = {"utils", "helpers", "common", "core", "functions", "manager"}
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_TASK_LINES = 600, 80, 8
@@ -197,17 +197,12 @@ def test_what_the_rules_allow_passes(path: str, source: str) -> None:
     assert problems(path, source) == []
 
 
+def without_django(imports: str) -> "subprocess.CompletedProcess[bytes]":
+    code = f"import sys\nsys.modules['django'] = sys.modules['celery'] = None\nimport {imports}"
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True)
+
+
 def test_the_gpu_side_starts_where_django_and_celery_are_not_installed() -> None:
-    code = (
-        "import sys\n"
-        "sys.modules['django'] = sys.modules['celery'] = None\n"
-        "import distill.gpu.train, distill.gpu.export, distill.gpu.evaluate\n"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
-    broken = subprocess.run(
-        [sys.executable, "-c", code + "import factory.services.jobs"],
-        cwd=ROOT,
-        check=False,
-        capture_output=True,
-    )
-    assert b"ModuleNotFoundError" in broken.stderr
+    gpu = without_django("distill.gpu.train, distill.gpu.export, distill.gpu.evaluate")
+    assert gpu.returncode == 0, gpu.stderr.decode()
+    assert b"ModuleNotFoundError" in without_django("factory.services.jobs").stderr

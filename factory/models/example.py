@@ -69,6 +69,7 @@ class Example(models.Model):
         indexes = [
             models.Index(fields=["workload", "split", "id"], name="examples_by_split"),
             models.Index(fields=["workload", "status", "id"], name="examples_by_status"),
+            models.Index(fields=["workload", "group"], name="examples_by_group"),
         ]
 
     def __str__(self) -> str:

@@ -1,6 +1,7 @@
 """Who may do what: projects, members, keys, and the model endpoints a project calls."""
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
 
@@ -10,11 +11,25 @@ slug_validator = RegexValidator(
     "Use lower-case letters and digits, joined by single '-' or '_'.",
 )
 
+# Paths of the site that a project's address would hide behind.
+RESERVED_SLUGS = {
+    "admin", "api", "artifacts", "healthz", "metrics", "readyz", "sign-in", "sign-out", "static",
+    "v1", "v2",
+}  # fmt: skip
+
+
+def validate_not_reserved(slug: str) -> None:
+    """Refuse a project address that the site itself answers at."""
+    if slug in RESERVED_SLUGS:
+        raise ValidationError("This address is taken by the site itself.")
+
 
 class Project(models.Model):
     """A tenant: nothing of one project is ever visible from another."""
 
-    slug = models.CharField(max_length=48, unique=True, validators=[slug_validator])
+    slug = models.CharField(
+        max_length=48, unique=True, validators=[slug_validator, validate_not_reserved]
+    )
     name = models.CharField(max_length=200)
     created_at = models.DateTimeField(auto_now_add=True)
 

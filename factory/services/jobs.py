@@ -93,8 +93,9 @@ def succeed(job: Job, **fields: Any) -> None:
     """Finish a job; call it inside `fenced`, with the effects it finishes."""
     for name, value in fields.items():
         setattr(job, name, value)
-    job.status = Job.Status.SUCCEEDED
-    if not _mine(job).update(status=job.status, finished_at=Now(), lease_until=None, **fields):
+    job.status, job.error = Job.Status.SUCCEEDED, ""
+    done = {"status": job.status, "error": "", "finished_at": Now(), "lease_until": None}
+    if not _mine(job).update(**done, **fields):
         raise LeaseLost(f"{job} belongs to another worker now")
 
 
@@ -106,11 +107,14 @@ def fail(job: Job, message: str, blame: str) -> None:
 
 
 def retry(job: Job, message: str) -> None:
-    """Give a job back to the queue after an error of ours, or end it after the last attempt."""
+    """Give a job back to the queue after an error of ours, or end it after the last attempt.
+
+    Nobody rings: the next sweep does, and what was away gets that long to come back.
+    """
     if job.attempt >= settings.JOB_MAX_ATTEMPTS:
         fail(job, f"{message} (after {job.attempt} attempts)", Job.Blame.SYSTEM)
-    elif _mine(job).update(status=Job.Status.QUEUED, lease_until=None, error=message):
-        ring(job)
+    else:
+        _mine(job).update(status=Job.Status.QUEUED, lease_until=None, error=message)
 
 
 def cancel(job: Job) -> None:

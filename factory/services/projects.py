@@ -8,7 +8,7 @@ from django.contrib.auth.password_validation import validate_password
 from django.db import transaction
 
 from factory import outgoing, vault
-from factory.errors import InvalidInput
+from factory.errors import Conflict, InvalidInput
 from factory.models import Membership, Project, Upstream, Workload
 from factory.prices import checked_prices
 
@@ -34,10 +34,23 @@ def create_user(*, username: str, password: str) -> User:
     return user
 
 
+def set_password(user: User, *, password: str) -> None:
+    """Give a person a new password; what they were signed in with ends."""
+    validate_password(password, user)
+    user.set_password(password)
+    user.save(update_fields=["password"])
+
+
+@transaction.atomic
 def add_member(project: Project, user: User, role: str) -> Membership:
-    """Give a person a role, or change it."""
+    """Give a person a role, or change it; `Conflict` where the last owner would go."""
     if role not in Membership.Role.values:
         raise InvalidInput(f"role is one of {', '.join(Membership.Role.values)}", param="role")
+    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+    owners = project.memberships.filter(role=Membership.Role.OWNER)
+    is_owner = owners.filter(user=user).exists()
+    if role != Membership.Role.OWNER and is_owner and owners.count() == 1:
+        raise Conflict("A project keeps at least one owner: name another one first.")
     member, _ = Membership.objects.update_or_create(
         project=project, user=user, defaults={"role": role}
     )

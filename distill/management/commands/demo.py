@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -23,7 +23,6 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from huggingface_hub import hf_hub_download
-from openai import AsyncOpenAI
 
 from distill.management.console import (
     bar,
@@ -42,11 +41,18 @@ from distill.services.evaluate import best_evaluation
 from distill.services.publish import move_alias, publish
 from distill.services.train import start_run
 from factory.models import CapturedCall, Membership, Project, Workload
+from factory.replay import replay
 from factory.sample import SampleCall, generate
 from factory.services.curate import curate, discover_workloads, set_split_shares
 from factory.services.freeze import freeze
 from factory.services.keys import create_key
-from factory.services.projects import add_member, create_project, save_upstream
+from factory.services.projects import (
+    add_member,
+    create_project,
+    create_user,
+    save_upstream,
+    set_password,
+)
 from factory.storage import file_sha256
 from labeling.models import Review
 from labeling.services.label import create_teacher, start_label_job
@@ -55,7 +61,6 @@ from labeling.services.review import decide, next_item, queue_review
 PRODUCTION, TEACHER = "frontier-large", "teacher-xl"
 ERROR_RATES = {PRODUCTION: 0.12, TEACHER: 0.08}
 PRICES = {PRODUCTION: {"input": 2.5, "output": 10.0}, TEACHER: {"input": 5.0, "output": 20.0}}
-IN_FLIGHT = 16
 SUSPICIOUS_SHARE = 0.1  # of the training rows go to the reviewer, beside the audited test rows
 QUESTIONS = 3
 
@@ -115,7 +120,7 @@ class Line:
         """Make a project, its people, its key and its upstream."""
         taken = set(Project.objects.values_list("slug", flat=True))
         slug = next(s for n in itertools.count(1) if (s := f"demo-{n}") not in taken)
-        self.password = secrets.token_urlsafe(9)
+        self.password = secrets.token_urlsafe(12)
         self.lead, self.reviewer = (self._person(name) for name in ("demo-lead", "demo-reviewer"))
         self.project = create_project(slug=slug, name="Demo support desk", owner=self.lead)
         add_member(self.project, self.reviewer, Membership.Role.REVIEWER)
@@ -138,10 +143,11 @@ class Line:
         say("", f"at stated rates, {rates}. Everything else is real.")
 
     def _person(self, name: str) -> User:
-        user, _ = User.objects.get_or_create(username=name)
-        user.set_password(self.password)
-        user.save(update_fields=["password"])
-        return user
+        known = User.objects.filter(username=name).first()
+        if known is None:
+            return create_user(username=name, password=self.password)
+        set_password(known, password=self.password)
+        return known
 
     def capture(self, sample: list[SampleCall]) -> None:
         """Replay production traffic through the gateway and wait until it is in the database."""
@@ -286,27 +292,6 @@ class Line:
         report(self.run_row)
         path = f"{self.address}/{self.project.slug}/{self.workload.slug}/"
         console.print(f"Pages   {path}\nSign in demo-lead / {self.password} (or demo-reviewer)")
-
-
-async def replay(
-    base_url: str, key: str, sample: list[SampleCall], advance: Callable[[], None]
-) -> None:
-    """Send the sample as the production app would: the `openai` client, another base_url."""
-    client = AsyncOpenAI(base_url=base_url, api_key=key, max_retries=2)
-    waiting = iter(enumerate(sample))
-
-    async def app() -> None:
-        for position, call in waiting:
-            request = {**call.request, "metadata": {**call.metadata, "ticket_id": call.id}}
-            if position % 10:
-                await client.chat.completions.create(**request)
-            else:
-                async for _ in await client.chat.completions.create(**request, stream=True):
-                    pass
-            advance()
-
-    async with client:
-        await asyncio.gather(*(app() for _ in range(IN_FLIGHT)))
 
 
 @contextmanager
