@@ -72,25 +72,27 @@ def add_examples(
 ) -> Counter[str]:
     """Add rows with known right answers (messages, target), to their own or to a given split.
 
-    A row that is already known keeps its split and takes the given target; a near copy of known
-    rows goes to their split whatever was asked (counted as `joined_group`).
+    A row that is already known keeps its split and takes the given target. Where a split is asked
+    for, rows that are known in another one, or near copies of such, are left out: what is meant to
+    be tested on is never trained on, nor the other way round.
     """
     counts: Counter[str] = Counter()
     for batch in chunked(rows, BATCH):
         fresh: dict[str, Example] = {}
         for messages, target in batch:
             example = _new_example(workload, messages, origin=Example.Origin.UPLOAD)
-            example.split = split or example.split
             example.target, example.provenance = target, Provenance.UPLOADED
             example.status = Example.Status.REVIEWED
             fresh[example.digest] = example
-        known = set(workload.examples.filter(digest__in=fresh).values_list("digest", flat=True))
-        new = [example for digest, example in fresh.items() if digest not in known]
-        counts.update(
-            new=len(new), known=len(batch) - len(new), joined_group=_keep_groups_together(new)
-        )
+        _keep_groups_together(list(fresh.values()), split)
+        kept = [e for e in fresh.values() if split in {None, e.split}]
+        digests = [example.digest for example in kept]
+        known = workload.examples.filter(digest__in=digests).count()
+        left_out = len(fresh) - len(kept)
+        new = len(kept) - known
+        counts.update(new=new, known=len(batch) - left_out - new, left_out=left_out)
         Example.objects.bulk_create(
-            fresh.values(),
+            kept,
             update_conflicts=True,
             unique_fields=["workload", "digest"],
             update_fields=["target", "provenance", "status"],
@@ -204,8 +206,8 @@ def _raise_weights(repeats: Counter[Key]) -> set[Key]:
     return known
 
 
-def _keep_groups_together(new: list[Example]) -> int:
-    """Give near copies of known rows their split; return for how many that was another one.
+def _keep_groups_together(new: list[Example], asked: str | None = None) -> None:
+    """Give near copies of known rows their split, and the others the one asked for, if any.
 
     A group's split follows from its hash, unless the shares were changed or a split was given.
     """
@@ -213,12 +215,9 @@ def _keep_groups_together(new: list[Example]) -> int:
         workload__in={e.workload_id for e in new}, group__in={e.group for e in new}
     )
     splits = {(w, g): s for w, g, s in known.values_list("workload_id", "group", "split")}
-    moved = 0
     for example in new:
-        split = splits.setdefault((example.workload_id, example.group), example.split)
-        moved += split != example.split
-        example.split = split
-    return moved
+        key = (example.workload_id, example.group)
+        example.split = splits.setdefault(key, asked or example.split)
 
 
 def _new_example(workload: Workload, messages: list[Json], **fields: Any) -> Example:

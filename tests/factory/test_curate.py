@@ -212,7 +212,7 @@ def rows(numbers: Iterable[int], target: str = "login") -> list[tuple[list[dict[
 def test_rows_with_known_answers_are_added_and_correct_known_ones(traffic: Workload) -> None:
     before = splits(traffic)
     counts = add_examples(traffic, rows([*range(290, 310), 309]))
-    assert counts == {"new": 10, "known": 11, "joined_group": 0}
+    assert counts == {"new": 10, "known": 11, "left_out": 0}
     assert traffic.examples.filter(provenance="uploaded", status="reviewed").count() == 20
     assert set(traffic.examples.filter(provenance="uploaded").values_list("target")) == {("login",)}
     after = splits(traffic)
@@ -220,13 +220,17 @@ def test_rows_with_known_answers_are_added_and_correct_known_ones(traffic: Workl
 
 
 def test_given_test_rows_are_test_rows_unless_they_would_leak(traffic: Workload) -> None:
-    assert add_examples(traffic, rows(range(300, 350)), split="test")["joined_group"] == 0
+    assert add_examples(traffic, rows(range(300, 350)), split="test")["left_out"] == 0
     assert traffic.examples.filter(origin="upload", split="test").count() == 50
     trained = traffic.examples.filter(split="train").earliest("pk")
     near = f"{trained.messages[1]['content'].upper()}!"
     counts = add_examples(traffic, [(ticket_messages(near), "login")], split="test")
-    assert counts == {"new": 1, "known": 0, "joined_group": 1}
-    assert traffic.examples.latest("pk").split == "train"
+    assert counts == {"new": 0, "known": 0, "left_out": 1}
+    exact = [(trained.messages, "delivery")]
+    assert add_examples(traffic, exact, split="test") == {"new": 0, "known": 0, "left_out": 1}
+    was = trained.target
+    trained.refresh_from_db()
+    assert (trained.target, trained.split) == (was, "train")
 
 
 def test_later_calls_do_not_train_on_near_copies_of_given_test_rows(

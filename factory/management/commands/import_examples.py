@@ -39,7 +39,10 @@ class Command(BaseCommand):
             counts = add_examples(found, rows_of(file), split=split)
         except InvalidInput as error:
             raise CommandError(error.message) from error
-        self.stdout.write(f"{counts['new']} new examples, {counts['known']} known ones updated")
+        self.stdout.write(
+            f"{counts['new']} new examples, {counts['known']} known ones updated, "
+            f"{counts['left_out']} left out: they are, or nearly are, in another split"
+        )
 
 
 def rows_of(file: Path) -> Iterator[tuple[list[Json], str]]:
