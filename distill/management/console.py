@@ -82,6 +82,7 @@ def until(ready: Callable[[], Any], *, seconds: float, what: str) -> Any:
 @contextmanager
 def everything(port: int) -> Iterator[None]:
     """Run `manage.py up` until the demo ends."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # however we are stopped, `up` is too
     say("Start", f"manage.py up on port {port}; its log is in {settings.VAR_DIR / 'log'}")
     up = [sys.executable, str(settings.BASE_DIR / "manage.py"), "up", "--port", str(port)]
     with child(up, "up.log") as process:
