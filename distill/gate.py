@@ -73,8 +73,14 @@ def decide(
     """
     demanded = rules or Rules()
     rows = _enough_rows(student, teacher, demanded)
-    if not student.correct.keys() & teacher.correct.keys():
-        return Verdict(passed=False, checks=(rows,))
+    others = (teacher, base, unquantized)
+    silent = [o.name for o in others if not student.correct.keys() & o.correct.keys()]
+    if silent:
+        reason = f"nothing to compare with: {', '.join(silent)} answered none of the rows"
+        missing = Check(
+            "all_answered", passed=False, reason=reason, figures={"silent": len(silent)}
+        )
+        return Verdict(passed=False, checks=(rows, missing))
     checks = (
         rows,
         _not_worse(student, teacher, demanded.margin, "not_worse_than_teacher"),

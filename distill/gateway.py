@@ -19,7 +19,7 @@ import aiohttp
 import orjson
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, InterfaceError, connection
 from uuid_utils.compat import uuid7
 
 from distill.routing import Choice, Target, choose
@@ -50,7 +50,7 @@ REFRESH_SECONDS = 0.5
 KEPT_BYTES = 8 * 1024 * 1024  # of a streamed answer; more is forwarded but not kept
 DRAINED_BYTES = 256 * 1024 * 1024  # a refused body is read this far, so that the client hears why
 CLIENT_CLOSED = 499  # nginx's number for it
-SERVER_ERROR = 500
+KEY_REFUSED = {401, 403}
 # Of an upstream's answer: what describes the connection, not the answer, and what we say ourselves.
 DROPPED_HEADERS = {
     b"connection", b"keep-alive", b"proxy-authenticate", b"te", b"trailer", b"transfer-encoding",
@@ -74,14 +74,14 @@ class Gateway:
             await asyncio.sleep(REFRESH_SECONDS)
             try:
                 await self.refresh()
-            except Unavailable as error:
-                logger.warning("keys are not refreshed: %s", error)
+            except Exception:  # the loop is a process edge: it must outlive whatever happens in it
+                logger.exception("keys are not refreshed, the last good ones stay")
 
     async def refresh(self) -> None:
         """Load the keys and routes; `Unavailable` where the database does not answer."""
         try:
             self.keys = await sync_to_async(load_keys, thread_sensitive=False)()
-        except DatabaseError as error:
+        except (DatabaseError, InterfaceError) as error:
             raise Unavailable("The database is away; try again.") from error
         self.is_loaded = True
 
@@ -101,7 +101,7 @@ class Gateway:
             return
         try:
             self.spool.append({"project": call.key.project_id, "call": call.record().as_json()})
-        except (OSError, ValueError, TypeError, UnderstudyError):
+        except Exception:  # the edge of capture: whatever the stream held, the caller gets it
             self.lost_records += 1
             logger.exception("request=%s was not kept, lost=%s", call.id, self.lost_records)
 
@@ -156,6 +156,7 @@ class Call:
     content_type: str = ""
     body: bytearray = field(default_factory=bytearray)
     ttft_ms: int | None = None
+    is_cut: bool = False  # the answer was longer than what is kept of one
 
     @property
     def opted_out(self) -> bool:
@@ -170,7 +171,8 @@ class Call:
         """Take note of a piece of the answer."""
         if self.ttft_ms is None:
             self.ttft_ms = self.elapsed_ms()
-        if len(self.body) + len(chunk) <= KEPT_BYTES:
+        self.is_cut = self.is_cut or len(self.body) + len(chunk) > KEPT_BYTES
+        if not self.is_cut:
             self.body += chunk
 
     def response(self) -> Json | None:
@@ -257,11 +259,18 @@ async def complete(
     choice = choose(key.routes, request["model"], random.random())  # noqa: S311 - a share, no secret
     # What came is passed on as it came, unless something must be taken out or renamed.
     unchanged = raw if call.request.keys() == request.keys() else None
+    work = asyncio.create_task(forward(gateway, call, choice, unchanged, send))
     watcher = asyncio.create_task(wait_for_disconnect(receive))
     try:
-        await forward(gateway, call, choice, unchanged, watcher, send)
+        await asyncio.wait({work, watcher}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            await work
     finally:
         watcher.cancel()
+        if work.cancel():  # the client is gone, or the server stops: nobody waits for the answer
+            await asyncio.wait({work})
+            call.status, call.reason = CLIENT_CLOSED, "client_disconnected"
+            gateway.keep(call)
 
 
 async def forward(
@@ -269,7 +278,6 @@ async def forward(
     call: Call,
     choice: Choice,
     unchanged: bytes | None,
-    watcher: asyncio.Task[None],
     send: Send,
 ) -> None:
     """Try the chosen targets in order; the first whose answer can be used is relayed."""
@@ -279,9 +287,12 @@ async def forward(
         call.provider = target.provider
         try:
             async with ask(gateway, call, target, unchanged) as answer:
-                if answer.status < SERVER_ERROR or is_last:
-                    await relay(gateway, call, answer, watcher, send)
+                # A refused key is the operator's, and what is said of it none of the caller's.
+                is_fit = answer.ok or (is_last and answer.status not in KEY_REFUSED)
+                if is_fit:
+                    await relay(gateway, call, answer, send)
                     return
+                logger.warning("request=%s %s answers %s", call.id, target.provider, answer.status)
         except (aiohttp.ClientError, TimeoutError, UpstreamFailed) as error:
             logger.warning(
                 "request=%s provider=%s: %s", call.id, target.provider, type(error).__name__
@@ -307,13 +318,7 @@ def ask(gateway: Gateway, call: Call, target: Target, unchanged: bytes | None) -
     return gateway.session.post(url, data=body, headers=headers, allow_redirects=False)
 
 
-async def relay(
-    gateway: Gateway,
-    call: Call,
-    answer: aiohttp.ClientResponse,
-    watcher: asyncio.Task[None],
-    send: Send,
-) -> None:
+async def relay(gateway: Gateway, call: Call, answer: aiohttp.ClientResponse, send: Send) -> None:
     """Pass the answer on as it comes; its record is on disk before its last byte leaves."""
     call.status, call.content_type = answer.status, answer.content_type
     kept = [(n.lower(), v) for n, v in answer.raw_headers if n.lower() not in DROPPED_HEADERS]
@@ -326,9 +331,6 @@ async def relay(
     )
     try:
         async for chunk in answer.content.iter_any():
-            if watcher.done():
-                call.status, call.reason = CLIENT_CLOSED, "client_disconnected"
-                break
             call.add(chunk)
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
     except (aiohttp.ClientError, TimeoutError):

@@ -1,5 +1,6 @@
 """What the gateway, the pages and the API read of students."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -39,8 +40,11 @@ from factory.models.example import Split
 from factory.selectors import capped_count, dataset_versions, one
 from factory.services.projects import upstream_key
 from factory.storage import open_store
+from factory.vault import WrongKey
 from labeling.models import LabelJob, ReviewItem
 from labeling.selectors import HUMAN, standing_reviews
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,9 @@ def gateway_keys() -> dict[str, GatewayKey]:
 
 def _route_tables() -> dict[int, RouteTable]:
     tables = {
-        upstream.project_id: RouteTable(default=_target(upstream, None), students={})
+        upstream.project_id: RouteTable(default=target, students={})
         for upstream in Upstream.objects.filter(is_default=True)
+        if (target := _target(upstream, None)) is not None
     }
     routes = Route.objects.filter(deployment__is_live=True).select_related(
         "workload", "deployment__upstream", "fallback__upstream"
@@ -84,18 +89,20 @@ def _route_tables() -> dict[int, RouteTable]:
             continue
         project = route.workload.project_id
         table = tables.setdefault(project, RouteTable(default=None, students={}))
-        table.students[route.workload.slug] = (
-            _target(route.deployment.upstream, route.deployment.model),
-            _target(route.fallback.upstream, route.fallback.model),
-            route.student_share,
-        )
+        student = _target(route.deployment.upstream, route.deployment.model)
+        fallback = _target(route.fallback.upstream, route.fallback.model)
+        if student is not None and fallback is not None:
+            table.students[route.workload.slug] = (student, fallback, route.student_share)
     return tables
 
 
-def _target(upstream: Upstream, model: str | None) -> Target:
-    return Target(
-        base_url=upstream.base_url, key=upstream_key(upstream), model=model, provider=upstream.name
-    )
+def _target(upstream: Upstream, model: str | None) -> Target | None:
+    try:
+        key = upstream_key(upstream)
+    except WrongKey:  # one project's damaged key must not stop the others' calls
+        logger.warning("upstream=%s has a key that cannot be read", upstream.pk)
+        return None
+    return Target(base_url=upstream.base_url, key=key, model=model, provider=upstream.name)
 
 
 # --- gates: what a project or a workload holds ----------------------------------------------------

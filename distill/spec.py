@@ -5,7 +5,7 @@ import re
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from factory.digest import canonical_json, digest_of
@@ -235,7 +235,10 @@ def recommended(profile: BaseProfile, rows: int) -> dict[str, Recommendation]:
 
 
 def train_spec(base_model: str, profile: BaseProfile, rows: int, **overrides: object) -> TrainSpec:
-    """Return the recommended spec for a base and a number of rows; overrides win."""
+    """Return the recommended spec for a base and a number of rows; overrides win.
+
+    `SpecError` for an override that is no field, or has the wrong type.
+    """
     values = {name: advice.value for name, advice in recommended(profile, rows).items()}
-    spec = TrainSpec(base_model=base_model)
-    return replace(spec, **{**values, **overrides})  # type: ignore[arg-type]
+    chosen: dict[str, object] = {**values, "base_model": base_model, **overrides}
+    return typing.cast("TrainSpec", _build(TrainSpec, chosen))

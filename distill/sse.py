@@ -6,6 +6,8 @@ import orjson
 
 Json = dict[str, Any]
 
+MAX_TOOL_CALLS = 128  # an index from outside must not size a list of ours
+
 
 def assemble(stream: bytes) -> Json | None:
     """Return the chat completion that a stream of chunks adds up to; None where it holds none.
@@ -56,6 +58,8 @@ def _add(choice: Json, piece: Json) -> None:
 
 def _add_tool_call(calls: list[Json], piece: Json) -> None:
     index = int(piece.get("index") or 0)
+    if not 0 <= index < MAX_TOOL_CALLS:
+        return
     while len(calls) <= index:
         calls.append({"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
     call, function = calls[index], piece.get("function") or {}

@@ -216,7 +216,6 @@ USE_TZ = True
 STATIC_URL = "/static/"
 STATIC_ROOT = VAR_DIR / "static"
 WHITENOISE_USE_FINDERS = True  # no collectstatic step: the few files are served from the packages
-DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
 FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
 # --- the browser's rules --------------------------------------------------------------------------
@@ -257,7 +256,9 @@ CELERY_BEAT_SCHEDULE = {
 }
 
 # --- the edges ------------------------------------------------------------------------------------
-MAX_BODY_BYTES = env_int("MAX_BODY_MB", 16, low=1, high=512) * 1024 * 1024
+MAX_BODY_BYTES = DATA_UPLOAD_MAX_MEMORY_SIZE = (
+    env_int("MAX_BODY_MB", 16, low=1, high=512) * 1024 * 1024
+)
 MAX_IMPORT_BYTES = env_int("MAX_IMPORT_MB", 2048, low=1, high=1_000_000) * 1024 * 1024
 UPSTREAM_TIMEOUT_SECONDS = env_int("UPSTREAM_TIMEOUT_SECONDS", 600, low=1, high=3600)
 # Model servers on private addresses (vLLM, Ollama, llama-server): hosts that may be called although

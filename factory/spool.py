@@ -36,8 +36,9 @@ class SpoolWriter:
     def append(self, record: Json) -> None:
         """Write one record by a single `write`; it survives the death of this process."""
         if self.size >= SEGMENT_BYTES:
-            self.close()
-            self._open()
+            full = self.fd
+            self._open()  # first: a closed descriptor's number may soon be somebody's socket
+            os.close(full)
         body = orjson.dumps(record)
         frame = HEADER.pack(len(body), zlib.crc32(body)) + body
         written = os.write(self.fd, frame)
@@ -52,11 +53,11 @@ class SpoolWriter:
 
     def _open(self) -> None:
         self.count += 1
-        self.size = 0
         path = self.folder / f"{os.getpid()}-{self.count}-{os.urandom(4).hex()}.new"
-        self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL, 0o600)
-        fcntl.flock(self.fd, fcntl.LOCK_EX)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX)
         path.rename(path.with_suffix(".seg"))  # not before it is held: it would look abandoned
+        self.fd, self.size = fd, 0
 
 
 def read_frames(path: Path, offset: int) -> Iterator[tuple[Json, int]]:

@@ -4,9 +4,9 @@ import json
 import uuid
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
 from huggingface_hub import hf_hub_download
@@ -60,8 +60,14 @@ def answer(text: str) -> bytes:
 
 
 def test_calls_become_a_student_that_a_client_downloads(
-    project: Project, alice: User, bob: User, client: Client, tmp_path: Path
+    project: Project,
+    alice: User,
+    bob: User,
+    client: Client,
+    tmp_path: Path,
+    settings: Any,
 ) -> None:
+    settings.BASES_DIR = tmp_path
     sample = list(generate(CALLS, seed=5))
     gold = {call.id: call.gold for call in sample}
     captured(project, sample)

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
-from django.conf import settings
+from django.conf import settings as live_settings
 from django.db import connection
 
 from distill.gpu.tiny_base import build
@@ -39,7 +40,7 @@ def worker(*names: str) -> Iterator[list["subprocess.Popen[bytes]"]]:
     database = connection.settings_dict
     url = f"postgresql://{database['USER']}@/{database['NAME']}?host={quote(database['HOST'])}"
     environment = {**os.environ, "DATABASE_URL": url, "JOB_LEASE_SECONDS": "2"}
-    environment["BROKER_URL"] = settings.BROKER_URL
+    environment["BROKER_URL"] = live_settings.BROKER_URL
     command = [sys.executable, str(ROOT / "manage.py"), "run"]
     processes = [
         subprocess.Popen([*command, name], env=environment, cwd=ROOT, start_new_session=True)
@@ -101,7 +102,8 @@ def test_a_killed_label_worker_leaves_nothing_unlabelled_or_paid_twice(
 
 
 @pytest.fixture
-def base(tmp_path: Path) -> Path:
+def base(tmp_path: Path, settings: Any) -> Path:
+    settings.BASES_DIR = tmp_path
     build(tmp_path / "base", vocabulary_text(lines=300))
     return tmp_path / "base"
 

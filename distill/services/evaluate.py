@@ -51,13 +51,16 @@ def run_evaluation(evaluation_id: int) -> None:
 def evaluation_work(evaluation: Evaluation) -> None:
     """Get the subject's answers, score them, and keep both."""
     if evaluation.subject == Evaluation.Subject.TEACHER:
-        path = _write(job_folder(evaluation) / "predictions.jsonl", teacher_predictions(evaluation))
+        with jobs.kept(evaluation):
+            answers = teacher_predictions(evaluation)
+            path = _write(job_folder(evaluation) / "predictions.jsonl", answers)
     else:
         path = _child_predictions(evaluation)
     blob = open_store(settings.STORAGE_URL).put(path)
     metrics = metrics_of(evaluation, list(read_predictions(path)))
     with jobs.fenced(evaluation):
         jobs.succeed(evaluation, metrics=metrics, predictions_sha256=blob.sha256)
+        decide(evaluation.run)  # in the same transaction: no end without its verdict
 
 
 def metrics_of(evaluation: Evaluation, predictions: list[Prediction]) -> Json:
@@ -146,7 +149,8 @@ def _recorded_predictions(run: DistillationRun, split: str) -> Iterator[Predicti
 def _child_predictions(evaluation: Evaluation) -> Path:
     run, folder = evaluation.run, job_folder(evaluation)
     if not (folder / "spec.json").exists():
-        spec = _eval_spec(evaluation)
+        with jobs.kept(evaluation):
+            spec = _eval_spec(evaluation)
         JobDir.create(folder, spec, {"rows": version_rows(run.dataset_version, evaluation.split)})
     result = watch(evaluation, "evaluate", folder, _progress)
     return folder / str(result["predictions"])

@@ -1,5 +1,6 @@
 """Distillation runs: from a frozen dataset version to an adapter and quantized GGUF files."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -28,6 +29,7 @@ from factory.services import jobs
 from factory.storage import open_store
 from labeling.models import Teacher
 
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 DEFAULT_QUANTIZATIONS = ("Q8_0", "Q4_K_M")
 
 
@@ -46,15 +48,12 @@ def start_run(
     """
     if version.dataset.workload_id != workload.pk:
         raise InvalidInput("that dataset version belongs to another workload", param="version")
-    base = base_model or settings.STUDENT_BASE
-    if base.startswith(("/", ".")) and not (Path(base) / "config.json").is_file():
-        raise InvalidInput(
-            f"there is no model in {base}: `manage.py make_tiny_base` makes the embedded one",
-            param="base_model",
-        )
+    base = known_base(base_model)
     rows = int(version.counts[Split.TRAIN])
     try:
-        changed = {"dataset_digest": version.digest, **(overrides or {})}
+        changed = {**(overrides or {}), "dataset_digest": version.digest}
+        if fixed := {"base_model", "threads"} & changed.keys():
+            raise InvalidInput(f"{', '.join(fixed)} cannot be overridden", param="overrides")
         spec = train_spec(base, read_profile(Path(base)), rows, **changed)
     except SpecError as error:
         raise InvalidInput(str(error), param="overrides") from error
@@ -78,11 +77,31 @@ def start_run(
     )
 
 
+def known_base(name: str) -> str:
+    """Return the base a caller may name: the installation's own, a hub id, a folder of BASES_DIR.
+
+    No other folder: it could be another project's student.
+    """
+    name = name or settings.STUDENT_BASE
+    if HUB_ID.fullmatch(name) and not Path(name).exists():
+        return name
+    folder, bases = Path(name).resolve(), Path(settings.BASES_DIR).resolve()
+    is_ours = name == settings.STUDENT_BASE or folder.parent == bases
+    if not is_ours or not (folder / "config.json").is_file():
+        raise InvalidInput(
+            f"{name} is no base: give a hub id (org/model) or a folder in {bases.name}/; "
+            "`manage.py make_tiny_base` makes the embedded one",
+            param="base_model",
+        )
+    return str(folder)
+
+
 def run_work(run: DistillationRun) -> None:
     """Train, export, keep the files, ask for the evaluations; goes on where an attempt stopped."""
     trained = train(run)
     exported = export(run, job_folder(run) / "train" / trained["adapter"])
-    files = list(_kept_files(run, trained, exported))
+    with jobs.kept(run):
+        files = list(_kept_files(run, trained, exported))
     with jobs.fenced(run):
         Artifact.objects.bulk_create(files, ignore_conflicts=True)
         metrics = {"train": _figures(trained), "export": _figures(exported)}

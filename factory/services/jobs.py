@@ -5,6 +5,7 @@ sweep, a message delivered twice starts the job once.
 """
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -13,11 +14,11 @@ from typing import Any, TypeVar
 from celery import current_app
 from django.apps import apps
 from django.conf import settings
-from django.db import models, transaction
+from django.db import OperationalError, connection, models, transaction
 from django.db.models import DateTimeField, ExpressionWrapper, F, Q
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
-from kombu.exceptions import OperationalError
+from kombu.exceptions import OperationalError as BrokerAway
 
 from factory.errors import Conflict, JobCancelled, LeaseLost, UnderstudyError
 from factory.models import Job
@@ -46,7 +47,7 @@ def ring(job: Job) -> None:
     """Tell a worker that a job waits; a broker that is away only delays it until the next sweep."""
     try:
         current_app.send_task(job.task_name, args=[job.pk], queue=job.queue)
-    except OperationalError:
+    except BrokerAway:
         logger.warning("broker away, job=%s id=%s waits for the sweep", job.task_name, job.pk)
 
 
@@ -78,6 +79,37 @@ def heartbeat(job: Job, progress: dict[str, Any] | None = None) -> None:
         raise LeaseLost(f"{job} belongs to another worker now")
     if _mine(job).filter(cancel_requested=True).exists():
         raise JobCancelled(f"{job} was cancelled")
+
+
+@contextmanager
+def kept(job: Job) -> Iterator[None]:
+    """Hold the lease through work that has no moment of its own for a heartbeat.
+
+    Raises at the end what a heartbeat met: `LeaseLost` or `JobCancelled`.
+    """
+    over = threading.Event()
+    met: list[UnderstudyError] = []
+
+    def beat() -> None:
+        while not over.wait(settings.JOB_LEASE_SECONDS / 4) and not met:
+            try:
+                heartbeat(job)
+            except (LeaseLost, JobCancelled) as error:
+                met.append(error)
+            except OperationalError as error:  # the database may be back at the next beat
+                logger.warning("job=%s id=%s: no heartbeat: %s", job.task_name, job.pk, error)
+            finally:
+                connection.close()
+
+    beater = threading.Thread(target=beat, daemon=True)
+    beater.start()
+    try:
+        yield
+    finally:
+        over.set()
+        beater.join()
+    if met:
+        raise met[0]
 
 
 @contextmanager
@@ -165,6 +197,9 @@ def sweep() -> None:
 
 def _sweep(model: type[Job]) -> None:
     expired = model._default_manager.filter(status=Job.Status.RUNNING, lease_until__lt=Now())
+    ended = list(
+        expired.filter(Q(cancel_requested=True) | Q(attempt__gte=settings.JOB_MAX_ATTEMPTS))
+    )
     expired.filter(cancel_requested=True).update(
         status=Job.Status.CANCELLED, finished_at=Now(), lease_until=None
     )
@@ -175,6 +210,8 @@ def _sweep(model: type[Job]) -> None:
         finished_at=Now(),
         lease_until=None,
     )
+    for job in ended:  # whoever waits for its end hears of it: a claim finds nothing to do
+        ring(job)
     # The epoch moves with the next claim, so a worker that was only paused can no longer write.
     requeued = expired.update(status=Job.Status.QUEUED, lease_until=None)
     if requeued:

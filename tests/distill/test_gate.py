@@ -120,7 +120,7 @@ def test_subjects_that_share_no_row_are_refused_without_a_figure() -> None:
     )
 
     assert not verdict.passed
-    assert [check.name for check in verdict.checks] == ["enough_rows"]
+    assert [check.name for check in verdict.checks] == ["enough_rows", "all_answered"]
 
 
 def test_a_verdict_can_be_stored_as_json() -> None:

@@ -261,3 +261,39 @@ def test_models_lists_what_an_app_may_send(site: str, key: str, upstream: Script
     assert [model.id for model in client.models.list()] == []
     upstream.script(Reply(body=completion("billing")))
     assert ask(site, key).json()["choices"][0]["message"]["content"] == "billing"
+
+
+def test_a_silent_upstream_is_left_when_the_client_goes(
+    site: str, key: str, upstream: ScriptedUpstream
+) -> None:
+    upstream.hold()
+    with pytest.raises(httpx2.ReadTimeout):
+        httpx2.post(
+            f"{site}/v1/chat/completions",
+            json={"model": PRODUCTION, "messages": [{"role": "user", "content": "x"}]},
+            headers={"authorization": f"Bearer {key}"},
+            timeout=0.5,
+        )
+    end = time.monotonic() + 10
+    while not (calls := kept()) and time.monotonic() < end:
+        threading.Event().wait(0.05)
+    assert [(c.status_code, c.route_reason) for c in calls] == [(499, "client_disconnected")]
+
+
+def test_an_odd_stream_reaches_the_app_whole_and_its_loss_is_counted(
+    site: str, key: str, upstream: ScriptedUpstream
+) -> None:
+    events = [b'data: {"choices":["x"]}\n\n', b'data: {"choices":[{"delta":"x"}]}\n\n']
+    upstream.script(Reply(events=events, body=b"data: [DONE]\n\n"))
+    answer = ask(site, key, stream=True)
+    assert answer.content == b"".join(events) + b"data: [DONE]\n\n"
+    assert len(kept()) + gateway._open[-1].lost_records == 1
+
+
+def test_what_an_upstream_says_of_the_operators_key_stays_here(
+    site: str, key: str, upstream: ScriptedUpstream
+) -> None:
+    upstream.script(openai_error(401, "Incorrect API key provided: upstream-key"))
+    answer = ask(site, key)
+    assert answer.status_code == 502
+    assert "upstream-key" not in answer.text

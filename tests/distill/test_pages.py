@@ -197,7 +197,7 @@ def test_a_run_is_started_with_the_typed_parameters_only(world: World, alice_at:
     assert (run.spec["train"]["epochs"], run.spec["train"]["lora_r"]) == (2.0, 16)
     wrong = alice_at.post(f"{BASE}/runs/new/", {**form, "base_model": "/no/such/folder"})
     assert wrong.status_code == 422
-    assert "there is no model in /no/such/folder" in text(wrong)
+    assert "/no/such/folder is no base" in text(wrong)
 
 
 def test_an_evaluation_lists_exactly_the_wrong_answers(world: World, alice_at: Client) -> None:

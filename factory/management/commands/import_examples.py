@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from factory.errors import InvalidInput
-from factory.messages import Json, parse_json, text_of
+from factory.messages import Json, parse_json, text_of, turns_of
 from factory.models import Workload
 from factory.models.example import Split
 from factory.services.curate import add_examples
@@ -39,6 +39,8 @@ class Command(BaseCommand):
             counts = add_examples(found, rows_of(file), split=split)
         except InvalidInput as error:
             raise CommandError(error.message) from error
+        except OSError as error:
+            raise CommandError(f"{file} cannot be read: {error.strerror}") from error
         self.stdout.write(
             f"{counts['new']} new examples, {counts['known']} known ones updated, "
             f"{counts['left_out']} left out: they are, or nearly are, in another split"
@@ -49,8 +51,13 @@ def rows_of(file: Path) -> Iterator[tuple[list[Json], str]]:
     """Yield each row's messages and target; `InvalidInput` names the line that has none."""
     with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            row = parse_json(line)
-            messages = row.get("messages") if isinstance(row, dict) else None
-            if not messages or messages[-1].get("role") != "assistant":
+            if not line.strip():
+                continue
+            try:
+                row = parse_json(line)
+            except InvalidInput as error:
+                raise InvalidInput(f"line {number}: {error.message}") from error
+            turns = turns_of(row) if isinstance(row, dict) else []
+            if len(turns) < 2 or turns[-1].get("role") != "assistant":
                 raise InvalidInput(f"line {number}: the last message must be the assistant's")
-            yield messages[:-1], text_of(messages[-1].get("content")).strip()
+            yield turns[:-1], text_of(turns[-1].get("content")).strip()
