@@ -20,7 +20,8 @@ from rich.table import Table
 from distill.models import DistillationRun, Evaluation
 from factory.models import Job
 
-console = Console(highlight=False)
+# In a log there is no terminal whose width would have to be kept to.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
 
 
 def say(stage: str, text: str) -> None:
