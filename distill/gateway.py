@@ -10,7 +10,7 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -47,6 +47,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 REFRESH_SECONDS = 0.5
+PAUSE_SECONDS = 0.02
 KEPT_BYTES = 8 * 1024 * 1024  # of a streamed answer; more is forwarded but not kept
 DRAINED_BYTES = 256 * 1024 * 1024  # a refused body is read this far, so that the client hears why
 CLIENT_CLOSED = 499  # nginx's number for it
@@ -66,6 +67,8 @@ class Gateway:
     spool: SpoolWriter
     keys: dict[str, GatewayKey] = field(default_factory=dict)
     is_loaded: bool = False
+    refreshed_at: float = 0.0
+    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
     lost_records: int = 0
 
     async def keep_keys_fresh(self) -> None:
@@ -77,20 +80,34 @@ class Gateway:
             except Exception:  # the loop is a process edge: it must outlive whatever happens in it
                 logger.exception("keys are not refreshed, the last good ones stay")
 
+    async def refresh_since(self, moment: float) -> None:
+        """Make sure that the keys are not older than `moment`; many waiting share one reading."""
+        async with self.reading:
+            if self.refreshed_at < moment:
+                # Unknown keys come as fast as somebody likes; the database is not asked as fast.
+                await asyncio.sleep(PAUSE_SECONDS)
+                with suppress(Unavailable):
+                    await self.refresh()
+
     async def refresh(self) -> None:
         """Load the keys and routes; `Unavailable` where the database does not answer."""
+        self.refreshed_at = time.monotonic()
         try:
             self.keys = await sync_to_async(load_keys, thread_sensitive=False)()
         except (DatabaseError, InterfaceError) as error:
             raise Unavailable("The database is away; try again.") from error
         self.is_loaded = True
 
-    def authenticate(self, scope: Scope) -> GatewayKey:
-        """Return the live key of a request."""
+    async def authenticate(self, scope: Scope) -> GatewayKey:
+        """Return the live key of a request; a key made a moment ago is one too."""
+        arrived = time.monotonic()
         given = [value for name, value in scope["headers"] if name == b"authorization"]
         if len(given) != 1 or not given[0][:7].lower() == b"bearer ":
             raise NotAuthenticated("Send your API key as `Authorization: Bearer <key>`.")
-        key = self.keys.get(hash_key(given[0][7:].decode("latin-1").strip()))
+        name = hash_key(given[0][7:].decode("latin-1").strip())
+        if name not in self.keys:
+            await self.refresh_since(arrived)
+        key = self.keys.get(name)
         if key is None or (key.expires_at is not None and key.expires_at <= datetime.now(UTC)):
             raise NotAuthenticated("This API key is not valid here.")
         return key
@@ -219,7 +236,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 async def dispatch(gateway: Gateway, scope: Scope, receive: Receive, send: Send) -> None:
     """Send a request to its handler; the key is checked before anything else is read."""
-    key = gateway.authenticate(scope)
+    key = await gateway.authenticate(scope)
     route = (scope["method"], scope["path"].rstrip("/"))
     if route == ("POST", "/v1/chat/completions"):
         await complete(gateway, key, scope, receive, send)
