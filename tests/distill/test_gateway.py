@@ -161,7 +161,6 @@ def test_a_client_that_goes_away_is_recorded_as_such(
             f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
         )
         upstream.wait_for_chats(1)
-    upstream.release()
     end = time.monotonic() + 10
     while not (calls := kept()) and time.monotonic() < end:
         threading.Event().wait(0.05)
