@@ -71,6 +71,7 @@
   // --- decisions ---
   function enqueue(entry) {
     store([...load(), entry]);
+    tell("Saving."); // "All saved." is never on the screen while it is not so
     flush();
   }
 
