@@ -10,7 +10,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from factory.redact import iban_valid, luhn_valid
+from factory.detectors import iban_valid, luhn_valid
 from factory.sample import (
     EXACT_DUPLICATE_SHARE,
     NEAR_DUPLICATE_SHARE,
