@@ -1,110 +1,363 @@
 """The local spool: a call is in a file before its last byte leaves, whatever the database does.
 
-A segment is a file of frames, `length | crc32 | JSON`, written by one process. Its writer holds a
-lock on it; a segment without a holder is complete, whoever left it. Readers stop at a torn frame.
-What was written survives the death of every process; a power cut may take the last seconds.
+A segment is a file of frames that one process writes and holds; a segment that nobody holds is
+complete, whoever left it. What was written survives the death of every process; how much a power
+cut may take is `Sync`'s choice. Where room runs out the texts go first, then the records; each is
+counted, and no caller waits or fails for it.
 """
 
-import contextlib
-import fcntl
+import asyncio
+import errno
 import logging
 import os
 import struct
+import threading
+import time
 import zlib
+from collections import Counter, deque
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import orjson
 
+from factory.frames import (
+    UNSEEN,
+    Frame,
+    create_held,
+    damaged_stretches,
+    framed,
+    is_abandoned,
+    read_frames,
+)
+from factory.losses import LOSSES, LossFile, loss_files, read_losses
 from factory.messages import Json
 
 logger = logging.getLogger(__name__)
 
-HEADER = struct.Struct("<II")
 SEGMENT_BYTES = 16 * 1024 * 1024
+MAX_BYTES = 10 * 1024**3  # of the whole spool, unless told otherwise
+TEXTS_UP_TO = 0.8  # of the room: past it, records are kept without their texts
+SYNC_SECONDS = 0.05
+MEASURE_SECONDS = 1.0  # between two looks at what the folder holds
+LONGEST_WAIT_SECONDS = 5.0  # of a call for a disk that does not answer
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+DEAD, SEGMENT = ".dead", ".seg"
+# A segment begins with how far it was shipped and that number's crc: rewritten in place, so that a
+# full disk cannot keep the shipper from making room.
+MARK = struct.Struct("<QI")
+PEEK_BYTES = 1024 * 1024
+UNSEEN_SECONDS = 60
+KEPT_OF_ANSWER = ("id", "object", "created", "model", "usage")
+
+
+class Sync(StrEnum):
+    """When what was written is forced to disk: what a power cut may take."""
+
+    OFF = "off"  # when the kernel likes, which may be half a minute
+    INTERVAL = "interval"  # every 50 ms
+    WAIT = "wait"  # before a call's last byte leaves; calls share one sync
 
 
 class SpoolWriter:
-    """Appends records to this process's own segment."""
+    """Appends records to this process's own segment; a thread beside it looks after the disk.
 
-    def __init__(self, folder: Path) -> None:
+    Several processes may write to one folder. `lost` counts what this one could not keep.
+    """
+
+    def __init__(
+        self, folder: Path, *, sync: str = Sync.INTERVAL, max_bytes: int = MAX_BYTES
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
-        self.count = 0
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(f"{folder} cannot be written to")
+        self.folder, self.sync, self.max_bytes = folder, Sync(sync), max_bytes
+        self.loss_file = LossFile(folder / f"{_new_name()}{LOSSES}")
+        self.fd: int | None = None
+        self.size = MARK.size
+        # The loop's thread alone counts up; the other remembers how far it has come.
+        self._appended = self._opened = 0
+        self._synced_appends = self._synced_opens = 0
+        self._full: deque[int] = deque()  # descriptors to sync and to close
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._is_closed = False
+        self._wake = threading.Event()
+        self._used, self._room = self._measured()
         self._open()
+        self._thread = threading.Thread(target=self._look_after, name="spool", daemon=True)
+        self._thread.start()
+
+    @property
+    def lost(self) -> Counter[str]:
+        """How many records this process could not keep whole, by reason."""
+        return Counter({r: loss.count for r, loss in list(self.loss_file.losses.items())})
 
     def append(self, record: Json) -> None:
-        """Write one record by a single `write`; it survives the death of this process."""
-        if self.size >= SEGMENT_BYTES:
-            full = self.fd
-            self._open()  # first: a closed descriptor's number may soon be somebody's socket
-            os.close(full)
-        body = orjson.dumps(record)
-        frame = HEADER.pack(len(body), zlib.crc32(body)) + body
-        written = os.write(self.fd, frame)
-        if written != len(frame):  # the disk is full: a torn frame must not hide the next ones
-            os.ftruncate(self.fd, self.size)
-            raise OSError("the spool's disk is full")
-        self.size += written
+        """Keep a record, or what there is room for of it. Of one thread only: the event loop's."""
+        share = self._used / self._room if self._room else 1.0
+        try:
+            if share >= 1:
+                self.lose("spool_full")
+            elif share >= TEXTS_UP_TO or not self._write(record):
+                self.lose("texts" if self._write(without_texts(record)) else "disk")
+        except orjson.JSONEncodeError:
+            self.lose("no_json")
+
+    def lose(self, reason: str) -> None:
+        """Count a record that is not kept, or not whole."""
+        self.loss_file.add(reason)
+        self._wake.set()
+
+    async def settled(self) -> None:
+        """Return when what was appended is on disk, where `Sync.WAIT` asks for it."""
+        if self.sync is not Sync.WAIT:
+            return
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append(done)
+        self._wake.set()
+        await asyncio.wait([done], timeout=LONGEST_WAIT_SECONDS)
 
     def close(self) -> None:
-        """Give the segment up to the shipper."""
-        os.close(self.fd)
+        """Bring everything to disk and give the segment up to the shipper."""
+        self._is_closed = True
+        self._wake.set()
+        self._thread.join()
+        if self.fd is not None:
+            os.close(self.fd)
+        self.loss_file.close()
+
+    def _write(self, record: Json) -> bool:
+        frame = framed(orjson.dumps(record))
+        if self.fd is None or self.size >= SEGMENT_BYTES:
+            self._open()
+        if self.fd is None:
+            return False
+        try:
+            written = os.pwrite(self.fd, frame, self.size)
+            if written < len(frame):  # a torn frame must not stay
+                os.ftruncate(self.fd, self.size)
+                return False
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                logger.error("a record cannot be written: %s", error.strerror)  # noqa: TRY400
+            return False
+        self.size += written
+        self._used += written
+        self._appended += 1
+        self._wake.set()
+        return True
 
     def _open(self) -> None:
-        self.count += 1
-        path = self.folder / f"{os.getpid()}-{self.count}-{os.urandom(4).hex()}.new"
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL, 0o600)
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        path.rename(path.with_suffix(".seg"))  # not before it is held: it would look abandoned
-        self.fd, self.size = fd, 0
+        """Begin a segment; where room or descriptors are wanting, stay with the last one."""
+        try:
+            fd = create_held(self.folder / f"{_new_name()}{SEGMENT}")
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                logger.error("no new segment: %s", error.strerror)  # noqa: TRY400
+            return
+        former, self.fd, self.size = self.fd, fd, MARK.size
+        self._opened += 1
+        if former is not None:
+            self._full.append(former)
+
+    def _look_after(self) -> None:
+        measured = time.monotonic()
+        while not self._is_closed:
+            self._wake.wait(MEASURE_SECONDS)
+            self._wake.clear()
+            if self.sync is Sync.INTERVAL and not self._is_closed:
+                time.sleep(SYNC_SECONDS)
+            self._bring_to_disk()
+            self.loss_file.flush()
+            if time.monotonic() - measured >= MEASURE_SECONDS:
+                measured = time.monotonic()
+                with suppress(FileNotFoundError):  # the folder is gone: nothing is to be measured
+                    self._used, self._room = self._measured()
+
+    def _bring_to_disk(self) -> None:
+        # In this order: what is appended or opened meanwhile is left for the next round.
+        waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        appended, opened, current = self._appended, self._opened, self.fd
+        full = [self._full.popleft() for _ in range(len(self._full))]
+        if self.sync is not Sync.OFF:
+            if opened != self._synced_opens:
+                _force(self.folder)
+            if appended != self._synced_appends:
+                for fd in (*full, current):
+                    _force(fd)
+        self._synced_appends, self._synced_opens = appended, opened
+        for fd in full:
+            os.close(fd)
+        for done in waiting:
+            with suppress(RuntimeError):  # its event loop has ended
+                done.get_loop().call_soon_threadsafe(_finish, done)
+
+    def _measured(self) -> tuple[int, int]:
+        """Return the bytes that the spool takes, and those that it may."""
+        used = sum(_sizes(self.folder))
+        disk = os.statvfs(self.folder)
+        return used, min(self.max_bytes, used + disk.f_bavail * disk.f_frsize)
 
 
-def read_frames(path: Path, offset: int) -> Iterator[tuple[Json, int]]:
-    """Yield each whole record from `offset` on, with the offset after it."""
-    with path.open("rb") as file:
-        file.seek(offset)
-        while len(header := file.read(HEADER.size)) == HEADER.size:
-            length, crc = HEADER.unpack(header)
-            body = file.read(length)
-            if len(body) < length or zlib.crc32(body) != crc:
-                return
-            offset += HEADER.size + length
-            yield orjson.loads(body), offset
+def without_texts(record: Json) -> Json:
+    """Return a record with what was said left out: who asked which model when, and what it took."""
+    call = record["call"]
+    answer = call["response"]
+    told = {
+        "request": {"model": call["request"].get("model"), "messages": []},
+        "response": answer and {k: answer[k] for k in KEPT_OF_ANSWER if k in answer},
+        "is_partial": True,
+        "route_reason": f"{call['route_reason']}_without_texts",
+    }
+    return {**record, "call": {**call, **told}}
 
 
+# --- reading --------------------------------------------------------------------------------------
 def segments(folder: Path) -> list[Path]:
     """List the segments, the oldest first."""
-    found = [(path.stat().st_mtime_ns, path) for path in folder.glob("*.seg")]
-    return [path for _, path in sorted(found)]
+    return sorted(folder.glob(f"*{SEGMENT}"))
 
 
 def shipped_offset(path: Path) -> int:
     """Return how far a segment was shipped."""
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        return int(path.with_suffix(".offset").read_text(encoding="ascii"))
-    return 0
+    with path.open("rb") as file:
+        mark = file.read(MARK.size)
+    offset = int(MARK.unpack(mark)[0]) if len(mark) == MARK.size else MARK.size
+    return offset if mark == _mark(offset) else MARK.size
 
 
 def mark_shipped(path: Path, offset: int) -> None:
     """Remember how far a segment was shipped; the database already ignores what comes twice."""
-    made = path.with_suffix(".offset-new")
-    made.write_text(str(offset), encoding="ascii")
-    made.replace(path.with_suffix(".offset"))
+    with path.open("r+b") as file:
+        file.write(_mark(offset))
 
 
-def remove_if_abandoned(path: Path) -> bool:
-    """Remove a fully shipped segment that no process writes any more."""
-    with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        shipped = shipped_offset(path)
-        if next(read_frames(path, shipped), None) is not None:
-            return False
-        if torn := path.stat().st_size - shipped:
-            logger.warning("segment=%s: %s bytes of an unfinished call left out", path.name, torn)
-        path.with_suffix(".offset").unlink(missing_ok=True)
-        path.unlink()
-        return True
+def unshipped(path: Path) -> Iterator[Frame]:
+    """Yield a segment's records that were not shipped yet."""
+    is_complete = is_abandoned(path)  # asked first: what is written after it is read next time
+    return read_frames(path, shipped_offset(path), is_complete=is_complete)
+
+
+def is_done(path: Path) -> bool:
+    """Whether no process writes a segment any more and all of it was shipped."""
+    return is_abandoned(path) and next(unshipped(path), None) is None
+
+
+def damages(path: Path) -> int:
+    """Count the stretches of an abandoned segment that no record could be read from."""
+    return damaged_stretches(path, MARK.size)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove the empty files of processes that died before others could see their files."""
+    for path in folder.glob(f"*{UNSEEN}"):
+        with suppress(FileNotFoundError):
+            is_old = time.time() - path.stat().st_mtime > UNSEEN_SECONDS
+            if is_old and is_abandoned(path):
+                path.unlink()
+
+
+# --- what the database refuses --------------------------------------------------------------------
+def bury(segment: Path, body: bytes) -> None:
+    """Set a record of a segment aside, on disk, out of the others' way."""
+    with segment.with_suffix(DEAD).open("ab") as file:
+        # Begun as a segment is, so that it can become one again.
+        file.write((b"" if file.tell() else _mark(MARK.size)) + framed(body))
+        file.flush()
+        os.fdatasync(file.fileno())
+
+
+def dead_count(segment: Path) -> int:
+    """Count the records of a segment that were set aside."""
+    try:
+        frames = read_frames(segment.with_suffix(DEAD), MARK.size, is_complete=True)
+        return sum(1 for _ in frames)
+    except FileNotFoundError:
+        return 0
+
+
+def unbury(folder: Path) -> int:
+    """Put the records that were set aside back in line; return how many."""
+    found = sorted(folder.glob(f"*{DEAD}"))
+    count = sum(dead_count(path) for path in found)
+    for path in found:
+        path.rename(folder / f"{_new_name()}{SEGMENT}")
+    return count
+
+
+@dataclass(frozen=True)
+class SpoolStatus:
+    """What a spool holds, and what it could not hold."""
+
+    bytes: int
+    segments: int
+    dead_segments: int
+    oldest_seconds: float  # since the first call came that is not shipped
+    losses: dict[str, int]  # by reason, of the processes that run and those not yet reported
+
+
+def status(folder: Path) -> SpoolStatus:
+    """Look at a spool, without reading its segments."""
+    losses: Counter[str] = Counter()
+    for path in loss_files(folder):
+        with suppress(FileNotFoundError):  # its process ended without a loss
+            losses.update({reason: loss.count for reason, loss in read_losses(path).items()})
+    oldest = _oldest_at(folder)
+    return SpoolStatus(
+        bytes=sum(_sizes(folder)),
+        segments=len(segments(folder)),
+        dead_segments=len(list(folder.glob(f"*{DEAD}"))),
+        oldest_seconds=0.0 if oldest is None else max(0.0, time.time() - oldest),
+        losses=dict(losses),
+    )
+
+
+def _oldest_at(folder: Path) -> float | None:
+    """Return when the first call came that is not shipped; None where there is none."""
+    for segment in segments(folder):
+        with suppress(FileNotFoundError):  # shipped a moment ago
+            offset = shipped_offset(segment)
+            if segment.stat().st_size > offset:
+                frames = read_frames(segment, offset, is_complete=False, limit=PEEK_BYTES)
+                for frame in frames:
+                    return float(orjson.loads(frame.body)["call"]["created_at"])
+                return int(segment.name.partition("-")[0]) / 1000  # when it was begun
+    return None
+
+
+def _sizes(folder: Path) -> Iterator[int]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                yield entry.stat().st_size
+
+
+def _new_name() -> str:
+    """Return a name that sorts by time."""
+    return f"{time.time_ns() // 1_000_000:013d}-{os.getpid()}-{os.urandom(4).hex()}"
+
+
+def _force(what: int | Path | None) -> None:
+    """Force a file's data, or a folder's names, to disk."""
+    try:
+        if isinstance(what, int):
+            os.fdatasync(what)
+        elif what is not None:
+            folder = os.open(what, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    except OSError as error:
+        logger.error("the spool cannot be brought to disk: %s", error.strerror)  # noqa: TRY400
+
+
+def _mark(offset: int) -> bytes:
+    return MARK.pack(offset, zlib.crc32(offset.to_bytes(8, "little")))
+
+
+def _finish(done: "asyncio.Future[None]") -> None:
+    if not done.done():
+        done.set_result(None)
