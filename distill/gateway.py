@@ -2,83 +2,108 @@
 
 A bare ASGI app in front of Django. The database is not in its path: keys and routes come from a
 table that is refreshed beside the calls, records go to the local spool. Where capture itself
-breaks, the caller still gets the answer and the loss is counted.
+breaks, the app still gets the answer and the loss is counted.
 """
 
 import asyncio
+import gc
+import hmac
 import logging
 import random
+import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections import Counter
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
-import aiohttp
 import orjson
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
-from uuid_utils.compat import uuid7
 
+from distill.exchange import CLIENT_CLOSED, Call
+from distill.forward import Forwarder, Patience
+from distill.keyfile import KeyFile
+from distill.metrics import CONTENT_TYPE, Counts, exposition
 from distill.routing import Choice, Target, choose
-from distill.selectors import GatewayKey, gateway_keys
-from distill.sse import assemble
+from distill.selectors.gateway import GatewayKey, gateway_keys
+from distill.upstreams import CircuitOpen
+from distill.visit import Receive, Scope, Send, Visit, visit_of
+from distill.wire import Client
+from factory.endpoints import FOREIGN_FIELDS, passed_headers, passed_query
 from factory.errors import (
     InvalidInput,
     NotAuthenticated,
     NotFound,
-    TooLarge,
     Unavailable,
     UnderstudyError,
-    UpstreamFailed,
 )
-from factory.messages import CallRecord, Json, checked_metadata, clean, parse_json
-from factory.outgoing import open_session
-from factory.services.capture import FOREIGN_FIELDS
+from factory.messages import Json
+from factory.redact import redacted
 from factory.services.keys import hash_key
-from factory.spool import SpoolWriter
+from factory.spool import SpoolWriter, status
 
 logger = logging.getLogger(__name__)
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
 REFRESH_SECONDS = 0.5
 PAUSE_SECONDS = 0.02
-KEPT_BYTES = 8 * 1024 * 1024  # of a streamed answer; more is forwarded but not kept
-DRAINED_BYTES = 256 * 1024 * 1024  # a refused body is read this far, so that the client hears why
-CLIENT_CLOSED = 499  # nginx's number for it
-KEY_REFUSED = {401, 403}
-# Of an upstream's answer: what describes the connection, not the answer, and what we say ourselves.
-DROPPED_HEADERS = {
-    b"connection", b"keep-alive", b"proxy-authenticate", b"te", b"trailer", b"transfer-encoding",
-    b"upgrade", b"content-length", b"x-request-id", b"set-cookie", b"server", b"date",
-}  # fmt: skip
+THREAD_BYTES = 32 * 1024  # a longer call is redacted beside the others, not before them
+MAX_MODEL_NAME = 200
+# What an endpoint's request cannot do without; the rest is the upstream's to check.
+ENDPOINTS: dict[str, dict[str, type]] = {
+    "chat/completions": {"model": str, "messages": list},
+    "completions": {"model": str},
+    "embeddings": {"model": str},
+    "responses": {},  # a stored prompt may name the model
+}
+STORED_RESPONSE = re.compile(r"(GET|DELETE) [\w-]{1,128}|GET [\w-]+/input_items|POST [\w-]+/cancel")
 
 
 @dataclass
 class Gateway:
-    """What one process's gateway holds: the keys, the outgoing client, the spool, the losses."""
+    """What one process's gateway holds: the keys, the way out, the spool, the counts."""
 
-    session: aiohttp.ClientSession
+    client: Client
     spool: SpoolWriter
+    patience: Patience
+    max_body_bytes: int
+    keyfile: KeyFile[dict[str, GatewayKey]]
     keys: dict[str, GatewayKey] = field(default_factory=dict)
     is_loaded: bool = False
     refreshed_at: float = 0.0
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
-    lost_records: int = 0
+    counts: Counts = field(default_factory=Counts)
+    writing: set["asyncio.Task[None]"] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.forwarder = Forwarder(self.client, self.patience, self.keep)
+        if (kept := self.keyfile.load()) is not None:  # the database may be away at the start
+            self.keys, self.is_loaded = kept, True
+
+    @property
+    def lost_records(self) -> Counter[str]:
+        """Calls that were answered but not kept, or not whole, by reason."""
+        return self.spool.lost
 
     async def keep_keys_fresh(self) -> None:
         """Reload the keys for ever; a database that is away leaves the last good copy in use."""
+        is_away = False
         while True:
-            await asyncio.sleep(REFRESH_SECONDS)
             try:
-                await self.refresh()
+                async with self.reading:  # an older reading must not come after a newer one
+                    await self.refresh()
+                is_away = False
+            except Unavailable:
+                if not is_away:
+                    logger.warning("the database is away, the last good keys stay")
+                is_away = True
             except Exception:  # the loop is a process edge: it must outlive whatever happens in it
                 logger.exception("keys are not refreshed, the last good ones stay")
+            await asyncio.sleep(REFRESH_SECONDS)
 
     async def refresh_since(self, moment: float) -> None:
         """Make sure that the keys are not older than `moment`; many waiting share one reading."""
@@ -93,18 +118,26 @@ class Gateway:
         """Load the keys and routes; `Unavailable` where the database does not answer."""
         self.refreshed_at = time.monotonic()
         try:
-            self.keys = await sync_to_async(load_keys, thread_sensitive=False)()
+            self.keys = await sync_to_async(self.load_keys, thread_sensitive=False)()
         except (DatabaseError, InterfaceError) as error:
             raise Unavailable("The database is away; try again.") from error
         self.is_loaded = True
 
-    async def authenticate(self, scope: Scope) -> GatewayKey:
-        """Return the live key of a request; a key made a moment ago is one too."""
+    def load_keys(self) -> dict[str, GatewayKey]:
+        """Read the keys in a thread of the pool, and leave no connection open there."""
+        try:
+            keys = gateway_keys()
+        finally:
+            connection.close()
+        self.keyfile.save(keys)
+        return keys
+
+    async def authenticate(self, given: str) -> GatewayKey:
+        """Return the live key of an authorization header; one made a moment ago is one too."""
         arrived = time.monotonic()
-        given = [value for name, value in scope["headers"] if name == b"authorization"]
-        if len(given) != 1 or not given[0][:7].lower() == b"bearer ":
+        if given[:7].lower() != "bearer ":
             raise NotAuthenticated("Send your API key as `Authorization: Bearer <key>`.")
-        name = hash_key(given[0][7:].decode("latin-1").strip())
+        name = hash_key(given[7:].strip())
         if name not in self.keys:
             await self.refresh_since(arrived)
         key = self.keys.get(name)
@@ -112,23 +145,42 @@ class Gateway:
             raise NotAuthenticated("This API key is not valid here.")
         return key
 
-    def keep(self, call: "Call") -> None:
-        """Write a finished call to the spool. Whatever happens, the caller is not disturbed."""
-        if call.opted_out:
+    async def keep(self, call: Call) -> None:
+        """Write a finished call to the spool, once. Whatever happens, the app is not disturbed."""
+        if call.opted_out or call.is_recorded:
+            return
+        call.is_recorded = True
+        if call.size + len(call.raw or b"") < THREAD_BYTES:
+            self._append(redacted_record(call))
+        else:
+            task = asyncio.create_task(self._append_long(call))
+            self.writing.add(task)
+            task.add_done_callback(self.writing.discard)
+            await asyncio.shield(task)  # an app that leaves takes nothing of its record along
+        await self.spool.settled()
+
+    async def _append_long(self, call: Call) -> None:
+        self._append(await asyncio.to_thread(redacted_record, call))
+
+    def _append(self, record: Json | None) -> None:
+        if record is None:
+            self.spool.lose("redaction")
             return
         try:
-            self.spool.append({"project": call.key.project_id, "call": call.record().as_json()})
-        except Exception:  # the edge of capture: whatever the stream held, the caller gets it
-            self.lost_records += 1
-            logger.exception("request=%s was not kept, lost=%s", call.id, self.lost_records)
+            self.spool.append(record)
+        except Exception as error:  # noqa: BLE001 - the edge of capture: the app gets its answer
+            self.spool.lose("record")
+            logger.error("a record cannot be written: %s", type(error).__name__)  # noqa: TRY400 - a traceback might say what the call said
 
 
-def load_keys() -> dict[str, GatewayKey]:
-    """Read the keys in a thread of the pool, and leave no connection open there."""
+def redacted_record(call: Call) -> Json | None:
+    """Return what the spool keeps of a call; None, and nothing, where redaction fails."""
     try:
-        return gateway_keys()
-    finally:
-        connection.close()
+        record = redacted(call.record(), call.policy)
+    except Exception as error:  # noqa: BLE001 - the edge of capture: an odd answer reaches its app
+        logger.error("request=%s cannot be redacted: %s", call.id, type(error).__name__)  # noqa: TRY400 - a traceback might say what the call said
+        return None
+    return {"project": call.project, "call": record.as_json()}
 
 
 _open: list[Gateway] = []  # this process's gateway, between the server's start and its stop
@@ -137,257 +189,207 @@ _open: list[Gateway] = []  # this process's gateway, between the server's start 
 @asynccontextmanager
 async def lifespan() -> AsyncIterator[None]:
     """Hold the gateway open while the server runs."""
-    session = open_session(
-        settings.PRIVATE_UPSTREAM_HOSTS, timeout_seconds=settings.UPSTREAM_TIMEOUT_SECONDS
+    gc.freeze()  # what Django loaded stays for good: no collection need walk through it
+    patience = Patience(
+        first_byte=settings.UPSTREAM_TIMEOUT_SECONDS,
+        between=settings.UPSTREAM_IDLE_SECONDS,
+        with_fallback=settings.FALLBACK_AFTER_SECONDS,
     )
-    async with session:
-        gateway = Gateway(session, SpoolWriter(settings.SPOOL_DIR))
-        refresher = asyncio.create_task(gateway.keep_keys_fresh())
-        _open.append(gateway)
-        try:
-            yield
-        finally:
-            _open.remove(gateway)
-            refresher.cancel()
-            gateway.spool.close()
-
-
-class AnswerCut(ConnectionError):
-    """The upstream broke off after its answer had begun; nothing else can be sent any more."""
-
-
-@dataclass
-class Call:
-    """One call on its way: what was asked, by whom, and what has come back so far."""
-
-    key: GatewayKey
-    id: str
-    request: Json
-    metadata: dict[str, str]
-    trace_id: str
-    started: float = field(default_factory=time.time)
-    clock: float = field(default_factory=time.perf_counter)
-    status: int = 0
-    provider: str = ""
-    reason: str = ""
-    content_type: str = ""
-    body: bytearray = field(default_factory=bytearray)
-    ttft_ms: int | None = None
-    is_cut: bool = False  # the answer was longer than what is kept of one
-
-    @property
-    def opted_out(self) -> bool:
-        """Whether the caller asked that this call is not kept (OpenAI's `store: false`)."""
-        return self.request.get("store") is False
-
-    def elapsed_ms(self) -> int:
-        """Return the milliseconds since the call came in."""
-        return round((time.perf_counter() - self.clock) * 1000)
-
-    def add(self, chunk: bytes) -> None:
-        """Take note of a piece of the answer."""
-        if self.ttft_ms is None:
-            self.ttft_ms = self.elapsed_ms()
-        self.is_cut = self.is_cut or len(self.body) + len(chunk) > KEPT_BYTES
-        if not self.is_cut:
-            self.body += chunk
-
-    def response(self) -> Json | None:
-        """Return the answer as a completion object, whichever way it was sent."""
-        if "text/event-stream" in self.content_type:
-            return assemble(bytes(self.body))
-        try:
-            value = orjson.loads(bytes(self.body))
-        except orjson.JSONDecodeError:
-            return None
-        return value if isinstance(value, dict) else None
-
-    def record(self) -> CallRecord:
-        """Return what is kept of the call."""
-        return CallRecord(
-            request_id=self.id,
-            created_at=datetime.fromtimestamp(self.started, UTC),
-            request=self.request,
-            response=clean(self.response()),
-            status_code=self.status,
-            latency_ms=self.elapsed_ms(),
-            ttft_ms=self.ttft_ms,
-            metadata=self.metadata,
-            trace_id=self.trace_id,
-            provider=self.provider,
-            route_reason=self.reason,
-        )
+    client = Client(
+        settings.PRIVATE_UPSTREAM_HOSTS, connect_seconds=settings.UPSTREAM_CONNECT_SECONDS
+    )
+    spool = SpoolWriter(
+        settings.SPOOL_DIR, sync=settings.CAPTURE_SYNC, max_bytes=settings.SPOOL_MAX_BYTES
+    )
+    path = settings.VAR_DIR / "gateway-keys"
+    keyfile = KeyFile(path, settings.ENCRYPTION_KEY, dict[str, GatewayKey])
+    gateway = Gateway(client, spool, patience, settings.MAX_BODY_BYTES, keyfile)
+    refresher = asyncio.create_task(gateway.keep_keys_fresh())
+    _open.append(gateway)
+    try:
+        yield
+    finally:
+        _open.remove(gateway)
+        refresher.cancel()
+        await asyncio.gather(*gateway.writing)
+        gateway.spool.close()
+        client.close()
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer `/v1/...` for apps, in OpenAI's own shapes."""
+    """Answer `/v1/...` for apps in OpenAI's own shapes, and `/metrics` for who watches."""
     if scope["type"] != "http":
         return
+    visit = visit_of(scope, receive, send)
+    if not _open:
+        error = Unavailable("The gateway is not open: the server runs without lifespan.")
+        await visit.answer(error.http_status, error.body())
+        return
+    gateway = _open[-1]
     try:
-        if not _open:
-            raise Unavailable("The gateway is not open: the server runs without lifespan.")
-        gateway = _open[-1]
+        if visit.path == "/metrics":
+            await show_metrics(gateway, visit)
+            return
         if not gateway.is_loaded:
             await gateway.refresh()
-        await dispatch(gateway, scope, receive, send)
+        await dispatch(gateway, visit)
     except UnderstudyError as error:
-        await send_json(send, error.http_status, error.body())
+        await visit.answer(error.http_status, error.body(), _advice(error))
+    finally:
+        gateway.counts.answers[visit.endpoint, visit.status] += 1
 
 
-async def dispatch(gateway: Gateway, scope: Scope, receive: Receive, send: Send) -> None:
+def _advice(error: UnderstudyError) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an error: when to try again."""
+    if not isinstance(error, CircuitOpen):
+        return []
+    return [(b"retry-after", str(max(1, round(error.retry_after))).encode())]
+
+
+async def show_metrics(gateway: Gateway, visit: Visit) -> None:
+    """Answer with this process's counts; only to who has the token, where one is set."""
+    visit.endpoint = "metrics"
+    wanted = f"Bearer {settings.METRICS_TOKEN}".encode()
+    if settings.METRICS_TOKEN and not hmac.compare_digest(
+        wanted, visit.header(b"authorization").encode("latin-1")
+    ):
+        raise NotAuthenticated("Send METRICS_TOKEN as `Authorization: Bearer <token>`.")
+    spool = await asyncio.to_thread(status, settings.SPOOL_DIR)
+    upstreams = gateway.forwarder.upstreams
+    text = exposition(gateway.counts, gateway.lost_records, upstreams, spool)
+    await visit.send_whole(200, text.encode(), [(b"content-type", CONTENT_TYPE.encode())])
+
+
+async def dispatch(gateway: Gateway, visit: Visit) -> None:
     """Send a request to its handler; the key is checked before anything else is read."""
-    key = await gateway.authenticate(scope)
-    route = (scope["method"], scope["path"].rstrip("/"))
-    if route == ("POST", "/v1/chat/completions"):
-        await complete(gateway, key, scope, receive, send)
-    elif route == ("GET", "/v1/models"):
-        await list_models(key, send)
+    key = await gateway.authenticate(visit.header(b"authorization"))
+    path = visit.path.removeprefix("/v1/").rstrip("/")
+    family, _, rest = path.partition("/")
+    if visit.method == "POST" and path in ENDPOINTS:
+        visit.endpoint = path
+        await complete(gateway, key, visit)
+    elif visit.method == "GET" and family == "models":
+        visit.endpoint = "models"
+        await (show_model(gateway, key, visit, rest) if rest else list_models(gateway, key, visit))
+    elif family == "responses" and STORED_RESPONSE.fullmatch(f"{visit.method} {rest}"):
+        visit.endpoint = "responses"
+        await pass_on(gateway, key, visit, path, _upstreams(key))
     else:
-        raise NotFound(f"There is no {scope['method']} {scope['path']} here.")
+        raise NotFound(f"There is no {visit.method} {visit.path} here.")
 
 
-async def list_models(key: GatewayKey, send: Send) -> None:
-    """List the names that an app may send as `model`: the project's workloads that are routed."""
-    rows = [
-        {"id": name, "object": "model", "created": 0, "owned_by": key.project}
-        for name in sorted(key.routes.students)
-    ]
-    await send_json(send, 200, {"object": "list", "data": rows})
+async def complete(gateway: Gateway, key: GatewayKey, visit: Visit) -> None:
+    """Forward one call of a model and keep it."""
+    raw = await visit.body(gateway.max_body_bytes)
+    request = checked_request(raw, visit.endpoint)
+    foreign = request.keys() & FOREIGN_FIELDS
+    call = _call(key, visit, visit.endpoint)
+    # What came is passed on as it came, unless something must be taken out or renamed.
+    call.raw = None if foreign else raw
+    call.request = {k: v for k, v in request.items() if k not in foreign} if foreign else request
+    call.opted_out = (
+        request.get("store") is False or visit.header(b"x-understudy-store").lower() == "false"
+    )
+    draw = random.random()  # noqa: S311 - a share, no secret
+    await run(gateway, visit, call, choose(key.routes, call.model, draw))
 
 
-async def complete(
-    gateway: Gateway, key: GatewayKey, scope: Scope, receive: Receive, send: Send
-) -> None:
-    """Forward one chat completion and keep it."""
-    raw = await read_body(receive)
-    request = parse_json(raw)
+def checked_request(raw: bytes, endpoint: str) -> Json:
+    """Parse a request; `InvalidInput` where no upstream could be chosen for it or answer it."""
+    try:
+        request = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"The body is not JSON: {error}", code="invalid_json") from error
     if not isinstance(request, dict):
         raise InvalidInput("The body must be a JSON object.", code="invalid_json")
-    if not isinstance(request.get("messages"), list) or not isinstance(request.get("model"), str):
-        raise InvalidInput("`model` and `messages` are needed.", param="messages")
-    headers = dict(scope["headers"])
-    call = Call(
-        key=key,
-        id=f"req-{uuid7().hex}",
-        request={k: v for k, v in request.items() if k not in FOREIGN_FIELDS},
-        metadata=checked_metadata(request.get("metadata") or {}),
-        trace_id=headers.get(b"x-request-id", b"").decode("latin-1")[:128],
+    for name, kind in ENDPOINTS[endpoint].items():
+        if not isinstance(request.get(name), kind):
+            raise InvalidInput(f"`{name}` is needed.", param=name)
+    model = request.get("model", "")
+    if not isinstance(model, str) or len(model) > MAX_MODEL_NAME or "://" in model:
+        raise InvalidInput("`model` is a model's name.", param="model")
+    return request
+
+
+def _call(key: GatewayKey, visit: Visit, path: str) -> Call:
+    return Call(
+        id=visit.id,
+        project=key.project_id,
+        policy=key.policy,
+        send=visit.send,
+        ids=visit.ids,
+        headers=passed_headers(visit.headers),
+        path=path,
+        method=visit.method,
+        trace_id=visit.trace_id,
     )
-    choice = choose(key.routes, request["model"], random.random())  # noqa: S311 - a share, no secret
-    # What came is passed on as it came, unless something must be taken out or renamed.
-    unchanged = raw if call.request.keys() == request.keys() else None
-    work = asyncio.create_task(forward(gateway, call, choice, unchanged, send))
-    watcher = asyncio.create_task(wait_for_disconnect(receive))
+
+
+async def run(gateway: Gateway, visit: Visit, call: Call, choice: Choice) -> None:
+    """See a call through, for as long as its app waits for it."""
+    work, watcher = asyncio.current_task(), asyncio.create_task(visit.gone())
+    watcher.add_done_callback(lambda _: work is None or visit.is_over or work.cancel())
+    gateway.counts.in_flight += 1
     try:
-        await asyncio.wait({work, watcher}, return_when=asyncio.FIRST_COMPLETED)
-        if work.done():
-            await work
+        await gateway.forwarder.forward(call, choice)
+    except asyncio.CancelledError:  # the app is gone, or the server stops: nobody waits any more
+        call.give_up(CLIENT_CLOSED, "client_disconnected")
+        await gateway.keep(call)
+        if work is None or not watcher.done():
+            raise
+        work.uncancel()
     finally:
+        visit.is_over, visit.status = True, call.status
         watcher.cancel()
-        if work.cancel():  # the client is gone, or the server stops: nobody waits for the answer
-            await asyncio.wait({work})
-            call.status, call.reason = CLIENT_CLOSED, "client_disconnected"
-            gateway.keep(call)
+        gateway.counts.in_flight -= 1
 
 
-async def forward(
-    gateway: Gateway,
-    call: Call,
-    choice: Choice,
-    unchanged: bytes | None,
-    send: Send,
+def _upstreams(key: GatewayKey) -> tuple[Target, ...]:
+    """Return all of a project's upstreams, the default first."""
+    default = key.routes.default
+    others = [target for target in key.routes.named.values() if target != default]
+    return (*([default] if default else []), *others)
+
+
+async def pass_on(
+    gateway: Gateway, key: GatewayKey, visit: Visit, path: str, targets: tuple[Target, ...]
 ) -> None:
-    """Try the chosen targets in order; the first whose answer can be used is relayed."""
-    call.reason = choice.reason
-    for position, target in enumerate(choice.targets):
-        is_last = position == len(choice.targets) - 1
-        call.provider = target.provider
-        try:
-            async with ask(gateway, call, target, unchanged) as answer:
-                # A refused key is the operator's, and what is said of it none of the caller's.
-                is_fit = answer.ok or (is_last and answer.status not in KEY_REFUSED)
-                if is_fit:
-                    await relay(gateway, call, answer, send)
-                    return
-                logger.warning("request=%s %s answers %s", call.id, target.provider, answer.status)
-        except (aiohttp.ClientError, TimeoutError, UpstreamFailed) as error:
-            logger.warning(
-                "request=%s provider=%s: %s", call.id, target.provider, type(error).__name__
-            )
-        call.reason = f"{choice.reason}_failed"
-    call.status = UpstreamFailed.http_status
-    gateway.keep(call)
-    why = "did not answer" if choice.targets else "is not set: name a default upstream"
-    raise UpstreamFailed(f"The model behind this project {why} (request {call.id}).")
+    """Forward a question about what an upstream holds; the first that knows it answers."""
+    call = _call(key, visit, path)
+    call.query, call.opted_out = passed_query(visit.query), True
+    await run(gateway, visit, call, Choice(targets, "passthrough"))
 
 
-def ask(gateway: Gateway, call: Call, target: Target, unchanged: bytes | None) -> Any:
-    """Start the upstream request: only the address, the key and, for an alias, the model differ."""
-    body = unchanged
-    if body is None or target.model is not None:
-        body = orjson.dumps({**call.request, "model": target.model or call.request["model"]})
-    headers = {
-        "content-type": "application/json",
-        "accept-encoding": "identity",
-        "authorization": f"Bearer {target.key}",
-    }
-    url = f"{target.base_url}/chat/completions"
-    return gateway.session.post(url, data=body, headers=headers, allow_redirects=False)
+async def list_models(gateway: Gateway, key: GatewayKey, visit: Visit) -> None:
+    """List what an app may send as `model`: routed workloads, and what the upstreams have.
+
+    An upstream that does not answer is left out; the names of all but the default get its prefix.
+    """
+    targets = _upstreams(key)
+    found = await asyncio.gather(*(gateway.forwarder.fetch(t, "models") for t in targets))
+    rows = [_workload_row(key, name) for name in sorted(key.routes.students)]
+    for target, listed in zip(targets, found, strict=True):
+        prefix = "" if target == key.routes.default else f"{target.provider}/"
+        data = (listed or {}).get("data")
+        rows += [
+            {**row, "id": f"{prefix}{row['id']}"}
+            for row in (data if isinstance(data, list) else [])
+            if isinstance(row, dict) and "id" in row
+        ]
+    await visit.answer(200, {"object": "list", "data": rows})
 
 
-async def relay(gateway: Gateway, call: Call, answer: aiohttp.ClientResponse, send: Send) -> None:
-    """Pass the answer on as it comes; its record is on disk before its last byte leaves."""
-    call.status, call.content_type = answer.status, answer.content_type
-    kept = [(n.lower(), v) for n, v in answer.raw_headers if n.lower() not in DROPPED_HEADERS]
-    await send(
-        {
-            "type": "http.response.start",
-            "status": answer.status,
-            "headers": [*kept, (b"x-request-id", call.id.encode())],
-        }
-    )
-    try:
-        async for chunk in answer.content.iter_any():
-            call.add(chunk)
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    except (aiohttp.ClientError, TimeoutError):
-        call.reason = "upstream_cut"
-        call.status = UpstreamFailed.http_status
-        gateway.keep(call)
-        # The server cuts the connection: a half answer must not look whole.
-        raise AnswerCut(call.id) from None
-    gateway.keep(call)
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+async def show_model(gateway: Gateway, key: GatewayKey, visit: Visit, name: str) -> None:
+    """Show one model of `list_models`."""
+    if name in key.routes.students:
+        await visit.answer(200, _workload_row(key, name))
+        return
+    choice = choose(key.routes, name, 0.0)
+    asked = next((target.model for target in choice.targets if target.model), name)
+    if {".", ".."} & set(asked.split("/")):
+        raise NotFound(f"There is no model {name} here.")
+    await pass_on(gateway, key, visit, f"models/{quote(asked, safe='/:@')}", choice.targets)
 
 
-async def wait_for_disconnect(receive: Receive) -> None:
-    """Return when the client is gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def read_body(receive: Receive) -> bytes:
-    """Read a body; `TooLarge` past the limit, after reading on so that the client hears it."""
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise InvalidInput("The client went away before its body was whole.")
-        part = message.get("body", b"")
-        size += len(part)
-        if size <= settings.MAX_BODY_BYTES:
-            parts.append(part)
-        if not message.get("more_body") or size > DRAINED_BYTES:
-            break
-    if size > settings.MAX_BODY_BYTES:
-        raise TooLarge(f"The body is over {settings.MAX_BODY_BYTES} bytes.")
-    return b"".join(parts)
-
-
-async def send_json(send: Send, status: int, body: object) -> None:
-    """Send a whole JSON answer."""
-    raw = orjson.dumps(body)
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(raw)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": raw})
+def _workload_row(key: GatewayKey, name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": key.project}

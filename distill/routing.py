@@ -1,6 +1,7 @@
-"""Who answers a call: the student for its share, the teacher otherwise and behind it."""
+"""Who answers a call: the student for its share and the teacher behind it, or a named upstream."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 
 
 @dataclass(frozen=True)
@@ -11,9 +12,12 @@ class Target:
     """
 
     base_url: str
-    key: str
+    key: str = field(repr=False)
     model: str | None
     provider: str
+    dialect: str = "openai"
+    api_version: str = ""
+    upstream: int = 0  # whose it is: what is known of its health is kept by it
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,8 @@ class RouteTable:
 
     default: Target | None
     students: dict[str, tuple[Target, Target, float]]  # alias -> student, fallback, student's share
+    named: dict[str, Target] = field(default_factory=dict)  # by the upstream's name
+    patterns: tuple[tuple[str, Target], ...] = ()  # of model names; the first that fits counts
 
 
 @dataclass(frozen=True)
@@ -35,13 +41,20 @@ class Choice:
 def choose(table: RouteTable, model: str, draw: float) -> Choice:
     """Choose who answers a call for `model`; `draw` is a uniform random number in [0, 1).
 
-    No target means that the project has no upstream that could answer.
+    The model's name alone decides: a workload's alias, `upstream/model`, a pattern that an upstream
+    claims, else the default. No target means that the project has no upstream that could answer.
     """
     if model in table.students:
         student, fallback, share = table.students[model]
         if draw < share:
             return Choice((student, fallback), "student")
         return Choice((fallback,), "teacher_share")
+    name, _, rest = model.partition("/")
+    if rest and name in table.named:
+        return Choice((replace(table.named[name], model=rest),), "named_upstream")
+    for pattern, target in table.patterns:
+        if fnmatchcase(model, pattern):
+            return Choice((target,), "model_pattern")
     if table.default is None:
         return Choice((), "no_upstream")
     return Choice((table.default,), "passthrough")

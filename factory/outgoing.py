@@ -4,6 +4,7 @@ A host is resolved once, the address is checked, and exactly that address is con
 that changes its mind between check and use gains nothing. Redirects are never followed.
 """
 
+import asyncio
 import ipaddress
 import socket
 from collections.abc import Collection, Sequence
@@ -63,6 +64,16 @@ def check_url(url: str, private_hosts: Collection[str]) -> None:
         )
 
 
+async def allowed_addresses(host: str, port: int, private_hosts: Collection[str]) -> list[str]:
+    """Return the addresses of a host that may be called; `UpstreamFailed` where it may not."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = [str(entry[4][0]) for entry in found]
+    if host not in private_hosts and not all(map(is_public, addresses)):
+        raise UpstreamFailed(f"{host} leads to an address that may not be called")
+    return addresses
+
+
 class GuardedConnector(aiohttp.TCPConnector):
     """Checks the addresses that it is about to connect to, and connects to exactly these."""
 
@@ -88,7 +99,10 @@ async def _refuse_redirect(
 
 
 def open_session(
-    private_hosts: Collection[str], *, timeout_seconds: float, limit: int = 0
+    private_hosts: Collection[str],
+    *,
+    timeout_seconds: float,
+    limit: int = 0,
 ) -> aiohttp.ClientSession:
     """Open a guarded client; must be called inside a running event loop.
 

@@ -17,6 +17,8 @@ from typing import Any
 
 from factory.demo_upstream import DemoUpstream, Receive, Scope, Send, read_body
 
+# What a model is asked by; a script answers these, the rules only chat completions.
+ENDPOINTS = ("/chat/completions", "/completions", "/embeddings", "/responses")
 TEACHER = "teacher-xl"
 PRODUCTION = "frontier-large"
 
@@ -29,6 +31,7 @@ class Received:
     path: str
     headers: Mapping[str, str]
     body: bytes
+    query: str = ""
 
     @property
     def json(self) -> Any:
@@ -37,13 +40,17 @@ class Received:
 
 @dataclass(frozen=True)
 class Reply:
-    """A scripted answer: JSON, raw bytes, or events sent one by one; `drop` ends it mid-way."""
+    """A scripted answer: JSON, raw bytes, or events sent one by one; `drop` ends it mid-way.
+
+    `pause_s` passes before each event but the first.
+    """
 
     status: int = 200
     body: object = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     events: Sequence[bytes] = ()
     delay_s: float = 0
+    pause_s: float = 0
     drop: bool = False
 
 
@@ -72,7 +79,7 @@ class ScriptedUpstream(DemoUpstream):
         return [r for r in self.requests if r.path.endswith("/chat/completions")]
 
     def script(self, *replies: Reply) -> None:
-        """The next chat calls get these, in this order; after them the rules answer again."""
+        """The next calls get these, in this order; after them the rules answer again."""
         self._script.extend(replies)
 
     def hold(self) -> None:
@@ -100,11 +107,12 @@ class ScriptedUpstream(DemoUpstream):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await read_body(receive)
         headers = {k.decode().lower(): v.decode("latin-1") for k, v in scope["headers"]}
-        received = Received(scope["method"], scope["path"], headers, body)
+        query = scope["query_string"].decode()
+        received = Received(scope["method"], scope["path"], headers, body, query)
         with self._arrived:
             self.requests.append(received)
             self._arrived.notify_all()
-        if received.path.endswith("/chat/completions"):
+        if received.path.endswith(ENDPOINTS) or "/responses/" in received.path:
             await asyncio.to_thread(self._open.wait)
             if self._script:
                 return await _play(self._script.popleft(), send)
@@ -128,6 +136,11 @@ def completion(content: str, model: str = TEACHER, **choice: Any) -> dict[str, A
     }
 
 
+def events_of(*chunks: object) -> list[bytes]:
+    """Server-sent events as OpenAI frames them."""
+    return [b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks]
+
+
 def openai_error(status: int, message: str, code: str | None = None, **headers: str) -> Reply:
     """An error in OpenAI's shape; header names are given with `_` for `-`."""
     error = {"message": message, "type": "api_error", "param": None, "code": code}
@@ -142,7 +155,8 @@ async def _play(reply: Reply, send: Send) -> None:
     headers = {"content-type": kind, "x-understudy-demo": "fake upstream", **reply.headers}
     encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": reply.status, "headers": encoded})
-    for part in (*reply.events, raw):
+    for at, part in enumerate((*reply.events, raw)):
+        await asyncio.sleep(reply.pause_s if at else 0)
         await send({"type": "http.response.body", "body": part, "more_body": True})
     if reply.drop:
         raise DroppedConnectionError
