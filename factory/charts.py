@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -133,3 +133,107 @@ def bars(counts: dict[str, int]) -> list[Bar]:
     """Return a bar for each name, in the order given."""
     longest = max(counts.values(), default=0) or 1
     return [Bar(name, count, round(100 * count / longest, 2)) for name, count in counts.items()]
+
+
+WIDE_LEFT = 60  # where amounts of money are written beside the axis
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A line, and the band that it may lie in, on two axes; ready for SVG's `points`."""
+
+    width: int
+    height: int
+    left: int
+    bottom: int
+    right: int
+    top: int
+    line: str
+    band: str
+    x_marks: tuple[Mark, ...]
+    y_marks: tuple[Mark, ...]
+    across: Axis
+    up: Axis
+
+    def x(self, value: float) -> float:
+        """Return where a value of the horizontal axis is drawn."""
+        return round(self.left + self.across.share(value) * (self.right - self.left), 1)
+
+    def y(self, value: float) -> float:
+        """Return where a value of the vertical axis is drawn."""
+        return round(self.bottom - self.up.share(value) * (self.bottom - self.top), 1)
+
+
+def plot(
+    line: Sequence[tuple[float, float]],
+    across: Axis,
+    up: Axis,
+    band: Sequence[tuple[float, float, float]] = (),
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+) -> Plot:
+    """Draw a line of (x, y), and a band of (x, low, high); both are clipped to the axes."""
+    width, height = size
+    right, floor = width - RIGHT, height - BOTTOM
+    empty = Plot(width, height, WIDE_LEFT, floor, right, TOP, "", "", (), (), across, up)
+    edge = [(x, low) for x, low, _ in band] + [(x, high) for x, _, high in reversed(band)]
+    return replace(
+        empty,
+        line=" ".join(f"{empty.x(x)},{empty.y(y)}" for x, y in line),
+        band=" ".join(f"{empty.x(x)},{empty.y(y)}" for x, y in edge),
+        x_marks=tuple(Mark(empty.x(tick), tick) for tick in across.ticks),
+        y_marks=tuple(Mark(empty.y(tick), tick) for tick in up.ticks),
+    )
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its place and size, and what it says."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Columns side by side, some of them named below."""
+
+    width: int
+    height: int
+    left: int
+    bottom: int
+    right: int
+    columns: tuple[Column, ...]
+    named: tuple[Column, ...]
+    y_marks: tuple[Mark, ...]
+
+
+COLUMN_NAMES = 4  # below the columns; more would run into each other
+WIDEST = 72  # a single column is no wall
+
+
+def columns(
+    values: Sequence[tuple[str, float]], size: tuple[int, int] = (WIDTH, HEIGHT)
+) -> Columns:
+    """Draw named values as columns from zero up."""
+    width, height = size
+    up = axis([0.0, *(value for _, value in values)])
+    left, floor, right = WIDE_LEFT, height - BOTTOM, width - RIGHT
+    step = min(WIDEST, (right - left) / max(len(values), 1))
+    drawn = tuple(
+        Column(
+            x=round(left + at * step, 1),
+            y=round(floor - up.share(value) * (floor - TOP), 1),
+            width=round(max(1.0, step * 0.78), 1),
+            height=round(up.share(value) * (floor - TOP), 1),
+            name=name,
+            value=value,
+        )
+        for at, (name, value) in enumerate(values)
+    )
+    every = max(1, math.ceil(len(drawn) / COLUMN_NAMES))
+    marks = tuple(Mark(round(floor - up.share(tick) * (floor - TOP), 1), tick) for tick in up.ticks)
+    return Columns(width, height, left, floor, right, drawn, drawn[::every], marks)

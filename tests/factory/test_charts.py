@@ -2,7 +2,7 @@
 
 import pytest
 
-from factory.charts import axis, bars, curves
+from factory.charts import axis, bars, columns, curves, plot
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,22 @@ def test_a_curve_leaves_room_for_the_steps_to_come_and_leaves_out_what_is_not_fi
 def test_the_longest_bar_is_full() -> None:
     assert [bar.percent for bar in bars({"a": 4, "b": 1, "c": 0})] == [100, 25, 0]
     assert [bar.percent for bar in bars({"a": 0})] == [0]
+
+
+def test_a_plot_keeps_its_band_around_its_line_and_within_its_axes() -> None:
+    scale = axis([0, 10])
+    drawn = plot([(0, 0), (10, 5)], scale, scale, [(0, 0, 1), (10, 4, 99)])
+    assert drawn.line == f"{drawn.left}.0,{drawn.bottom}.0 {drawn.right}.0,{drawn.y(5)}"
+    corners = [tuple(map(float, point.split(","))) for point in drawn.band.split()]
+    assert corners[0] == (drawn.left, drawn.bottom)
+    assert corners[2] == (drawn.right, drawn.top)  # clipped
+    assert [mark.value for mark in drawn.x_marks] == list(scale.ticks)
+
+
+def test_columns_stand_on_the_floor_and_few_of_many_are_named() -> None:
+    drawn = columns([(str(n), n) for n in range(30)])
+    assert {column.y + column.height for column in drawn.columns} == {drawn.bottom}
+    assert drawn.columns[0].height == 0
+    assert len(drawn.named) <= 4
+    assert drawn.columns[-1].x + drawn.columns[-1].width <= drawn.right
+    assert columns([]).columns == ()
