@@ -56,7 +56,8 @@ def run_line(arguments: argparse.Namespace) -> None:
     from distill.services.evaluate import decide  # noqa: PLC0415
     from distill.services.train import start_run  # noqa: PLC0415
     from factory.models import Project  # noqa: PLC0415
-    from factory.services.curate import curate, discover_workloads, set_split_shares  # noqa: PLC0415
+    from factory.services.curate import curate, set_split_shares  # noqa: PLC0415
+    from factory.services.discover import accept_all, group_calls  # noqa: PLC0415
     from factory.services.freeze import freeze  # noqa: PLC0415
     from labeling.services.review import queue_review  # noqa: PLC0415
 
@@ -65,11 +66,12 @@ def run_line(arguments: argparse.Namespace) -> None:
     reviewer = User.objects.create_user("reviewer")
     call_command("import_calls", str(data / "calls.jsonl"), project="bank", create=True)
     project = Project.objects.get(slug="bank")
-    (workload,) = discover_workloads(project)
+    group_calls(project)
+    (workload,) = accept_all(project)
     set_split_shares(workload, validation=0.1, test=0.0)  # test.jsonl is the held-out set
     say("Curate", f"{dict(curate(project))}, labels {workload.labels}")
     gold = {row["id"]: row["gold"] for row in read(data / "corrections.jsonl")}
-    production = [(c.request_id, c.output) for c in project.calls.only("request_id", "response")]
+    production = [(c.request_id, c.output) for c in project.calls.select_related("payload")]
     right = sum(answer == gold[key] for key, answer in production)
     say("Captured", f"production's answers are {right / len(production):.4f} right")
     budget = round(arguments.review * workload.examples.count())

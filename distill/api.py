@@ -8,10 +8,11 @@ from ninja import NinjaAPI, Router, Schema
 from pydantic import Field
 
 from distill.models import DistillationRun, Evaluation, ModelVersion
-from distill.selectors import run_in_project, version_in_project
+from distill.selectors.runs import run_in_project
+from distill.selectors.versions import version_in_project
 from distill.services.publish import move_alias, publish
 from distill.services.train import start_run
-from factory.api import (
+from factory.api.base import (
     JobOut,
     KeyAuth,
     StrictParser,
@@ -19,7 +20,11 @@ from factory.api import (
     job_out,
     project_of,
 )
-from factory.api import router as factory_router
+from factory.api.feedback import router as feedback_router
+from factory.api.ingest import router as factory_router
+from factory.api.otlp import router as otlp_router
+from factory.api.privacy import router as privacy_router
+from factory.api.report import router as report_router
 from factory.errors import NotFound
 from factory.models import DatasetVersion
 from factory.selectors import workload_in_project
@@ -181,6 +186,10 @@ api = NinjaAPI(
 )
 install_errors(api)
 api.add_router("", factory_router)
+api.add_router("", feedback_router)
+api.add_router("", otlp_router)
+api.add_router("", privacy_router)
+api.add_router("", report_router)
 api.add_router("", labeling_router)
 api.add_router("", router)
 urlpatterns = [path("", api.urls)]

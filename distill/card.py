@@ -52,6 +52,7 @@ class Card:
     verdict: Verdict | None
     override_reason: str
     files: Sequence[FileEntry]
+    erased_rows: int = 0
 
 
 def card_text(card: Card) -> str:
@@ -138,7 +139,12 @@ def verdict_text(card: Card) -> str:
 def data_text(card: Card) -> str:
     """Say what it was trained and measured on."""
     rows = ", ".join(f"{count:,} {escaped(split)}" for split, count in card.dataset_counts.items())
-    return f"Dataset {escaped(card.dataset)}, sha256 {_code(card.dataset_digest)}: {rows}.\n"
+    text = f"Dataset {escaped(card.dataset)}, sha256 {_code(card.dataset_digest)}: {rows}.\n"
+    if card.erased_rows:
+        text += (
+            f"\nOf these rows {card.erased_rows:,} were erased after the student had seen them.\n"
+        )
+    return text
 
 
 def file_table(files: Sequence[FileEntry]) -> str:

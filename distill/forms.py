@@ -5,7 +5,7 @@ from typing import Any
 from django import forms
 
 from distill.models import Alias
-from distill.selectors import spec_advice, spec_default
+from distill.selectors.runs import spec_advice, spec_default
 from factory.models import DatasetVersion, Workload
 from labeling.models import Teacher
 

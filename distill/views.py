@@ -4,16 +4,25 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
-from distill import selectors
 from distill.forms import AliasForm, PublishForm, RunForm
 from distill.models import Alias
+from distill.selectors.loop import loop_of
+from distill.selectors.runs import (
+    checks_of,
+    evaluation_of_workload,
+    evaluation_page,
+    run_of_workload,
+    run_page,
+    runs_of,
+)
+from distill.selectors.versions import models_page, shipped_file, version_in_project
 from distill.services import publish as publishing
 from distill.services import train
 from factory.decorators import signed_in, user_of
 from factory.errors import Conflict, InvalidInput
 from factory.forms import errors_in
 from factory.models import Membership, Workload
-from factory.selectors import role_of, workload_for_user
+from factory.selectors import erased_rows, role_of, workload_for_user
 from factory.services import jobs
 
 Role = Membership.Role
@@ -39,7 +48,7 @@ def loop(request: HttpRequest, project: str, workload: str) -> HttpResponse:
 def runs(request: HttpRequest, project: str, workload: str) -> HttpResponse:
     """List a workload's runs."""
     found = workload_for_user(request.user, project, workload)
-    shown = {"project": found.project, "workload": found, "runs": selectors.runs_of(found)}
+    shown = {"project": found.project, "workload": found, "runs": runs_of(found)}
     return render(request, "distill/runs.html", shown)
 
 
@@ -84,7 +93,7 @@ def run_live(request: HttpRequest, project: str, workload: str, run: int) -> Htt
 def cancel_run(request: HttpRequest, project: str, workload: str, run: int) -> HttpResponse:
     """Stop a run."""
     found = workload_for_user(request.user, project, workload, Role.LEAD)
-    jobs.cancel(selectors.run_of_workload(found, run))
+    jobs.cancel(run_of_workload(found, run))
     return redirect("run", project, workload, run)
 
 
@@ -94,7 +103,7 @@ def publish(request: HttpRequest, project: str, workload: str, run: int) -> Http
     found = workload_for_user(request.user, project, workload, Role.LEAD)
     form = PublishForm(request.POST)
     reason = form.cleaned_data["override_reason"] if form.is_valid() else ""
-    shown = selectors.run_of_workload(found, run)
+    shown = run_of_workload(found, run)
     try:
         version = publishing.publish(shown, user=user_of(request), override_reason=reason)
     except (Conflict, InvalidInput) as error:
@@ -108,9 +117,9 @@ def publish(request: HttpRequest, project: str, workload: str, run: int) -> Http
 def evaluation(request: HttpRequest, project: str, workload: str, evaluation: int) -> HttpResponse:
     """Show what a subject got right and wrong, beside the others."""
     found = workload_for_user(request.user, project, workload)
-    shown = selectors.evaluation_of_workload(found, evaluation)
+    shown = evaluation_of_workload(found, evaluation)
     start = request.GET.get("wrong", "0")
-    page = selectors.evaluation_page(shown, int(start) if start.isdecimal() else 0)
+    page = evaluation_page(shown, int(start) if start.isdecimal() else 0)
     context = {"project": found.project, "workload": found, "evaluation": shown, "page": page}
     return render(request, "distill/evaluation.html", context)
 
@@ -120,7 +129,7 @@ def evaluation(request: HttpRequest, project: str, workload: str, evaluation: in
 def models(request: HttpRequest, project: str, workload: str) -> HttpResponse:
     """List a workload's model versions, and where the aliases point."""
     found = workload_for_user(request.user, project, workload)
-    page = selectors.models_page(found)
+    page = models_page(found)
     role = role_of(request.user, found.project)
     shown = {"project": found.project, "workload": found, "page": page, "role": role}
     return render(request, "distill/models.html", shown)
@@ -130,16 +139,17 @@ def models(request: HttpRequest, project: str, workload: str) -> HttpResponse:
 def model(request: HttpRequest, project: str, workload: str, number: int) -> HttpResponse:
     """Show a model version: its card, its files, how to get them."""
     found = workload_for_user(request.user, project, workload)
-    version = selectors.version_in_project(found, number)
+    version = version_in_project(found, number)
     files = list(version.files.order_by("path"))
     shown = {
         "project": found.project,
         "workload": found,
         "version": version,
         "files": files,
-        "gguf": selectors.shipped_file(version, files),
-        "checks": selectors.checks_of(version.evaluation),
-        "aliases": selectors.models_page(found).aliases,
+        "gguf": shipped_file(version, files),
+        "erased": erased_rows([version.run.dataset_version]).get(version.run.dataset_version_id),
+        "checks": checks_of(version.evaluation),
+        "aliases": models_page(found).aliases,
         "role": role_of(request.user, found.project),
         "origin": f"{request.scheme}://{request.get_host()}",
     }
@@ -154,8 +164,8 @@ def move_alias(request: HttpRequest, project: str, workload: str) -> HttpRespons
     if not form.is_valid():
         raise InvalidInput("This form is damaged: reload the page and try again.")
     data = form.cleaned_data
-    to = selectors.version_in_project(found, data["to"])
-    expected = selectors.version_in_project(found, data["expected"]) if data["expected"] else None
+    to = version_in_project(found, data["to"])
+    expected = version_in_project(found, data["expected"]) if data["expected"] else None
     user = user_of(request)
     try:
         publishing.move_alias(found, name=data["name"], to=to, expected=expected, user=user)
@@ -183,21 +193,22 @@ def loop_context(request: HttpRequest, workload: Workload) -> dict[str, object]:
     return {
         "project": workload.project,
         "workload": workload,
-        "loop": selectors.loop_of(workload),
+        "loop": loop_of(workload),
         "role": role_of(request.user, workload.project),
     }
 
 
 def run_context(request: HttpRequest, workload: Workload, run_id: int) -> dict[str, object]:
     """Gather what a run's page and its moving part show."""
-    run = selectors.run_of_workload(workload, run_id)
-    page = selectors.run_page(run)
+    run = run_of_workload(workload, run_id)
+    page = run_page(run)
     return {
         "project": workload.project,
         "workload": workload,
         "run": run,
+        "erased": erased_rows([run.dataset_version]).get(run.dataset_version_id),
         "page": page,
-        "checks": selectors.checks_of(page.shipped),
+        "checks": checks_of(page.shipped),
         "form": PublishForm(),
         "role": role_of(request.user, workload.project),
     }

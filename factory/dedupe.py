@@ -1,7 +1,10 @@
 """When two inputs are the same: exactly, or but for what does not matter."""
 
+import hashlib
 import re
 import unicodedata
+
+import orjson
 
 from factory.digest import digest_of
 from factory.messages import Json, text_of, variable_text
@@ -13,7 +16,11 @@ def input_digest(messages: list[Json]) -> str:
 
     Two requests with the same digest are exact duplicates.
     """
-    return digest_of([{**m, "content": _comparable(m.get("content"))} for m in messages])
+    turns = [{**m, "content": _comparable(m.get("content"))} for m in messages]
+    if all(type(value) is str for turn in turns for value in turn.values()):
+        # What follows, of texts alone, in a third of the time.
+        return hashlib.sha256(orjson.dumps(turns, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return digest_of(turns)
 
 
 def group_key(messages: list[Json]) -> str:

@@ -25,7 +25,9 @@ def parse_json(raw: bytes) -> Any:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise InvalidInput(f"The body is not JSON: {error}", code="invalid_json") from error
-    return clean(value)
+    # NUL comes only as its escape, depth only by brackets: most bodies show neither.
+    brackets = raw.count(b"[") + raw.count(b"{")
+    return clean(value) if brackets > MAX_DEPTH or b"\\u0000" in raw else value
 
 
 def clean(value: Any, depth: int = 0) -> Any:
@@ -108,7 +110,7 @@ class _LogLine(BaseModel):
 
 @dataclass(frozen=True)
 class CallRecord:
-    """One call as it happened, before redaction."""
+    """One call as it happened; `redactions` says whether it was redacted."""
 
     request_id: str
     created_at: datetime
@@ -121,6 +123,9 @@ class CallRecord:
     trace_id: str = ""
     provider: str = ""
     route_reason: str = ""
+    endpoint: str = "chat/completions"
+    is_partial: bool = False  # the client left, or the answer broke off
+    redactions: dict[str, int] | None = None  # by kind; None: nobody has redacted it yet
 
     def as_json(self) -> Json:
         """Return the record for a spool or a log line; `record_from_json` reads it back."""
@@ -134,14 +139,19 @@ def record_from_json(value: Json) -> CallRecord:
 
 def record_from_line(raw: bytes) -> CallRecord:
     """Read one line of a log file; `InvalidInput` names the first wrong field."""
+    return record_from_log(parse_json(raw))
+
+
+def record_from_log(value: Any) -> CallRecord:
+    """Read one parsed line of a log file; `InvalidInput` names the first wrong field."""
     try:
-        line = _LogLine.model_validate(parse_json(raw))
+        line = _LogLine.model_validate(value)
     except ValidationError as error:
         raise InvalidInput(first_problem(error), param=first_location(error)) from error
     return CallRecord(
         request_id=line.id,
         created_at=datetime.fromtimestamp(line.started_at, UTC),
-        request=line.request.model_dump(),
+        request=value["request"],
         response=line.response,
         status_code=line.status_code,
         latency_ms=None if line.latency_ms is None else round(line.latency_ms),

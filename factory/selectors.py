@@ -3,30 +3,52 @@
 A gate knows the caller. What is absent and what is not the caller's look alike: `NotFound`.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Generic, TypeVar
+from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.postgres.search import SearchQuery
 from django.core.exceptions import ValidationError
-from django.db.models import Count, IntegerField, Model, OuterRef, Q, QuerySet, Subquery
-from django.db.models.fields.json import KeyTextTransform, KeyTransform
-from django.db.models.functions import Left, Now
+from django.db.models import (
+    Avg,
+    Count,
+    FloatField,
+    IntegerField,
+    Model,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Sum,
+)
+from django.db.models.functions import Cast, Coalesce, Now
 
 from factory.errors import Forbidden, InvalidInput, NotAuthenticated, NotFound
 from factory.models import (
     ApiKey,
+    CallGroup,
+    CallKey,
+    CallTally,
+    CallText,
     CapturedCall,
+    CaptureLoss,
     DatasetEntry,
     DatasetVersion,
+    ErasedRows,
+    Erasure,
     Example,
+    Feedback,
     ImportJob,
     Membership,
     Project,
     Workload,
 )
 from factory.models.example import Split
+from factory.partitions import first_id
 from factory.services.keys import hash_key
 
 M = TypeVar("M", bound=Model)
@@ -92,7 +114,9 @@ def one(found: QuerySet[M], noun: str) -> M:
 
 # --- long lists -----------------------------------------------------------------------------------
 PAGE_SIZE = 50
-PREVIEW = 240  # characters of a text in a list
+MIN_CALLS = 20  # fewer calls of one skeleton are not worth a proposal yet
+PROPOSALS = 12  # shown at once
+LOSSES_SHOWN = timedelta(days=7)
 COUNT_CAP = 100_000  # a page need not know more exactly how many; counting further only costs time
 
 
@@ -158,6 +182,32 @@ def _beyond(columns: list[str], values: list[Any], way: str) -> Q:
     return at_least & (after | _beyond(columns[1:], values[1:], way))
 
 
+def call_total(tallies: QuerySet[CallTally]) -> int:
+    """Return how many calls were counted as they came in."""
+    return int(tallies.aggregate(sum=Sum("calls"))["sum"] or 0)
+
+
+def uncurated(project: Project) -> QuerySet[CapturedCall]:
+    """Return the calls that no curator has looked at, the oldest first."""
+    return project.calls.filter(curated_at=None).order_by("id")
+
+
+def proposals(project: Project) -> QuerySet[CallGroup]:
+    """Return the groups of calls that could be workloads, the largest first."""
+    found = project.call_groups.filter(workload=None, is_ignored=False, call_count__gte=MIN_CALLS)
+    return found.order_by("-call_count", "id")
+
+
+def group_of_project(project: Project, group_id: int) -> CallGroup:
+    """Return one group of calls."""
+    return one(project.call_groups.filter(pk=group_id).select_related("project"), "prompt")
+
+
+def newest_calls(group: CallGroup, count: int) -> list[CapturedCall]:
+    """Return the newest calls of a group, with their texts."""
+    return list(group.calls.order_by("-id").select_related("payload")[:count])
+
+
 def capped_count(rows: QuerySet[Any]) -> int:
     """Count rows up to `COUNT_CAP` + 1, which means "more than that"."""
     return rows.order_by()[: COUNT_CAP + 1].count()
@@ -181,6 +231,7 @@ class ProjectPage:
     upstreams: list[Any]
     keys: list[ApiKey]
     imports: list[ImportJob]
+    proposals: list[CallGroup]
     calls: int
     uncurated: int
 
@@ -190,14 +241,25 @@ def home_projects(user: User | AnonymousUser) -> list[Project]:
     return list(projects_of_user(user).annotate(workload_count=Count("workloads")))
 
 
+def recent_losses(user: User | AnonymousUser) -> dict[str, int]:
+    """Return how many calls could not be kept whole in the last week, by reason, for owners."""
+    if not Membership.objects.filter(user_id=user.pk or 0, role=Role.OWNER).exists():
+        return {}
+    recent = CaptureLoss.objects.filter(last_at__gt=Now() - LOSSES_SHOWN)
+    sums = recent.order_by().values_list("reason").annotate(sum=Sum("count"))
+    said = dict(CaptureLoss.Reason.choices)
+    return {str(said.get(reason, reason)): total for reason, total in sums}
+
+
 def project_page(project: Project, user: User | AnonymousUser) -> ProjectPage:
     """Gather the project page; each list takes one query, however long."""
     of_workload = {"workload": OuterRef("pk")}
-    calls = CapturedCall.objects.filter(**of_workload).order_by()[: COUNT_CAP + 1]
+    tallies = CallTally.objects.filter(group__workload=OuterRef("pk")).order_by()
+    counted = tallies.values("group__workload").annotate(sum=Sum("calls")).values("sum")
     examples = Example.objects.filter(**of_workload).order_by()
     reviewed = examples.filter(status=Example.Status.REVIEWED)
     workloads = project.workloads.order_by("slug").annotate(
-        call_count=CountRows(calls.values("id")),
+        call_count=Coalesce(Subquery(counted), 0),
         example_count=CountRows(examples.values("id")),
         reviewed_count=CountRows(reviewed.values("id")),
     )
@@ -209,8 +271,9 @@ def project_page(project: Project, user: User | AnonymousUser) -> ProjectPage:
         upstreams=list(project.upstreams.order_by("name")),
         keys=list(project.api_keys.order_by("revoked_at", "-created_at")),
         imports=list(project.import_jobs.order_by("-id")[:5]),
-        calls=capped_count(project.calls.all()),
-        uncurated=capped_count(project.calls.filter(curated_at=None)),
+        proposals=list(proposals(project)[:PROPOSALS]),
+        calls=call_total(project.tallies.all()),
+        uncurated=capped_count(uncurated(project)),
     )
 
 
@@ -242,10 +305,11 @@ def import_of_project(project: Project, job_id: int) -> ImportJob:
 
 @dataclass(frozen=True)
 class CallFilter:
-    """What the list of calls can be narrowed by: columns only, never the texts."""
+    """What the list of calls can be narrowed by."""
 
     model: str = ""
     status: str = ""
+    words: str = ""
     since: date | None = None
     until: date | None = None
 
@@ -253,10 +317,16 @@ class CallFilter:
 def calls_page(
     project: Project, *, workload: Workload | None = None, only: CallFilter, at: str = ""
 ) -> Page[CapturedCall]:
-    """Return a page of calls, the newest first, with `question` and `answer` cut short."""
-    calls = CapturedCall.objects.filter(project=project)
+    """Return a page of calls, the newest first, with their texts.
+
+    The id is made of the call's time: to page by it is to page by time.
+    """
+    calls = project.calls.all()
     if workload is not None:
-        calls = CapturedCall.objects.filter(workload=workload)
+        groups = workload.call_groups.values_list("pk", flat=True)
+        calls = CapturedCall.objects.filter(group__in=list(groups))
+    if only.words:
+        calls = calls.filter(pk__in=found_by_words(project, only.words))
     if only.model:
         calls = calls.filter(request_model=only.model)
     if only.status == "error":
@@ -264,26 +334,58 @@ def calls_page(
     elif only.status == "ok":
         calls = calls.filter(status_code__lt=400)
     if only.since:
-        calls = calls.filter(created_at__gte=datetime.combine(only.since, time.min, UTC))
+        calls = calls.filter(pk__gte=first_id(datetime.combine(only.since, time.min, UTC)))
     if only.until:
-        calls = calls.filter(created_at__lte=datetime.combine(only.until, time.max, UTC))
-    payload = ("messages", "response", "request_params", "tools")
-    asked = KeyTextTransform("content", KeyTransform(-1, "messages"))
-    choice = KeyTransform("message", KeyTransform(0, KeyTransform("choices", "response")))
-    answered = KeyTextTransform("content", choice)
-    calls = calls.annotate(question=Left(asked, PREVIEW), answer=Left(answered, PREVIEW))
-    return page_of(calls.select_related("workload").defer(*payload), ("-created_at", "-id"), at)
+        after = datetime.combine(only.until + timedelta(days=1), time.min, UTC)
+        calls = calls.filter(pk__lt=first_id(after))
+    return page_of(calls.select_related("payload", "group__workload"), ("-id",), at)
+
+
+def found_by_words(project: Project, words: str) -> QuerySet[CallText, Any]:
+    """Return the ids of a project's calls whose texts hold all of the words."""
+    typed = SearchQuery(words, config="simple", search_type="websearch")
+    mine = SearchQuery(CallText.project_word(project.pk), config="simple")
+    return CallText.objects.filter(document=mine & typed).values("pk")
 
 
 def recent_models(project: Project) -> list[str]:
     """Return the model names of the newest calls; all calls would be a scan."""
-    newest = project.calls.order_by("-created_at", "-id").values_list("request_model", flat=True)
+    newest = project.calls.order_by("-id").values_list("request_model", flat=True)
     return sorted(set(newest[:1000]))
 
 
 def call_of_project(project: Project, call_id: Any) -> CapturedCall:
     """Return one call with its workload."""
-    return one(project.calls.filter(pk=call_id).select_related("workload", "project"), "call")
+    found = project.calls.filter(pk=call_id)
+    return one(found.select_related("payload", "group__workload", "project"), "call")
+
+
+def calls_by_reference(project: Project, references: Sequence[str]) -> dict[str, UUID]:
+    """Return calls' ids by what an app knows them by: a request id, else the answer's own id.
+
+    Of several answers with one id (some servers count theirs from one) it is the newest.
+    """
+    answers = project.calls.filter(response_id__in=references).order_by("id")
+    keys = CallKey.objects.filter(project=project, request_id__in=references)
+    return {
+        **dict(answers.values_list("response_id", "id")),
+        **dict(keys.values_list("request_id", "call_id")),
+    }
+
+
+def feedback_counts(project: Project, workload: Workload | None = None) -> dict[str, Any]:
+    """Count what was said of answers, by kind, with the share of `true` and the mean score."""
+    said = project.feedback.exclude(call=None)
+    if workload is not None:
+        said = said.filter(call__group__workload=workload)
+    kinds = {kind: Count("id", filter=Q(kind=kind)) for kind in Feedback.Kind.values}
+    counts = said.aggregate(
+        **kinds,
+        true=Count("id", filter=Q(kind=Feedback.Kind.BOOLEAN, value=True)),
+        mean_score=Avg(Cast("value", FloatField()), filter=Q(kind=Feedback.Kind.SCORE)),
+    )
+    true = counts.pop("true")
+    return {**counts, "true_share": true / counts["boolean"] if counts["boolean"] else None}
 
 
 def examples_page(
@@ -329,3 +431,56 @@ def dataset_version_of(workload: Workload, name: str, number: int) -> DatasetVer
 def entries_page(version: DatasetVersion, at: str = "") -> Page[DatasetEntry]:
     """Return a page of a version's rows, each with its example."""
     return page_of(version.entries.select_related("example"), ("position",), at)
+
+
+# --- privacy --------------------------------------------------------------------------------------
+PREVIEWED = 20  # calls that a policy can be tried on
+LOOKED_AT = 1000  # calls whose redactions are summed up
+
+
+@dataclass(frozen=True)
+class PrivacyPage:
+    """What the privacy page shows beside its forms."""
+
+    workloads: list[Workload]
+    newest: list[CapturedCall]
+    redactions: dict[str, int]
+    looked_at: int
+    erasures: list[Erasure]
+    role: str
+
+
+def privacy_page(project: Project, user: User | AnonymousUser) -> PrivacyPage:
+    """Gather the privacy page: what was taken out of the newest calls, what was erased."""
+    calls = project.calls.order_by("-id")
+    taken = list(calls.values_list("redactions", flat=True)[:LOOKED_AT])
+    sums: Counter[str] = Counter()
+    for counts in taken:
+        sums.update(counts)
+    return PrivacyPage(
+        workloads=list(project.workloads.order_by("slug")),
+        newest=list(calls.select_related("payload")[:PREVIEWED]),
+        redactions=dict(sums),
+        looked_at=len(taken),
+        erasures=erasures_of(project),
+        role=role_of(user, project),
+    )
+
+
+def erasures_of(project: Project) -> list[Erasure]:
+    """Return a project's erasures, the newest first."""
+    return list(project.erasures.order_by("-id")[:100])
+
+
+def erasure_of_project(project: Project, job_id: int) -> Erasure:
+    """Return one of a project's erasures."""
+    return one(project.erasures.filter(pk=job_id).select_related("project"), "erasure")
+
+
+def erased_rows(versions: Sequence[DatasetVersion]) -> dict[int, dict[str, int]]:
+    """Count the rows that were erased from dataset versions, by version and split."""
+    counts: dict[int, Counter[str]] = {}
+    for rows in ErasedRows.objects.filter(version__in=versions):
+        split_counts = Counter(split for _, split, _ in rows.entries)
+        counts[rows.version_id] = counts.get(rows.version_id, Counter()) + split_counts
+    return {version: dict(found) for version, found in counts.items()}

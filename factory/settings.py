@@ -10,12 +10,14 @@ import secrets
 from pathlib import Path
 
 import django_stubs_ext
+from celery.schedules import crontab
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 from factory import embedded
+from factory.spool import Sync
 
 django_stubs_ext.monkeypatch()  # lets Django's classes be written with their types
 
@@ -173,14 +175,18 @@ MIDDLEWARE = [
 ROOT_URLCONF = "factory.urls"
 ASGI_APPLICATION = "factory.asgi.application"
 # Bare ASGI apps in front of Django, by dotted name (a later package may not be imported here):
-# the first whose pattern matches the path answers.
+# the first whose pattern matches "METHOD /path" answers. To make a chat completion is the
+# gateway's; the stored ones, below the same path, are Django's.
 ASGI_ROUTES = [
-    (r"^/v1/(?!files|fine_tuning)", "distill.gateway.application"),
     (
-        r"^/(api/models/|api/whoami-v2$|[^/]+/[^/]+/(resolve|raw)/)",
+        r"^(POST /v1/chat/completions$|\S+ /(v1/(?!chat/completions|files|fine_tuning)|metrics$))",
+        "distill.gateway.application",
+    ),
+    (
+        r"^\S+ /(api/models/|api/whoami-v2$|[^/]+/[^/]+/(resolve|raw)/)",
         "distill.registry.hub.application",
     ),
-    (r"^/artifacts/", "distill.registry.files.application"),
+    (r"^\S+ /artifacts/", "distill.registry.files.application"),
 ]
 # What a side app opens when the server starts and closes when it stops: async context managers.
 ASGI_LIFESPANS = ["distill.gateway.lifespan"]
@@ -217,6 +223,8 @@ STATIC_URL = "/static/"
 STATIC_ROOT = VAR_DIR / "static"
 WHITENOISE_USE_FINDERS = True  # no collectstatic step: the few files are served from the packages
 FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+# Not Django's other one, which would write what somebody uploads to disk as it is.
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
 
 # --- the browser's rules --------------------------------------------------------------------------
 CONTENT_SECURITY_POLICY = {
@@ -252,15 +260,44 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # A worker that is asked to end gives its tasks this long; what they had not finished goes on later.
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 5
 CELERY_BEAT_SCHEDULE = {
-    "sweep_jobs": {"task": "factory.sweep_jobs", "schedule": max(1.0, JOB_LEASE_SECONDS / 4)}
+    "sweep_jobs": {"task": "factory.sweep_jobs", "schedule": max(1.0, JOB_LEASE_SECONDS / 4)},
+    # The shipper rings for it too; this is for when its bell was lost, and for other doors.
+    "group_calls": {
+        "task": "factory.group_calls",
+        "schedule": 30.0,
+        "options": {"expires": 30},
+    },
+    # What came before its other half: parts of traced calls, and feedback on calls to come.
+    "settle_held": {"task": "factory.settle_held", "schedule": 30.0, "options": {"expires": 30}},
+    "attach_feedback": {
+        "task": "factory.attach_feedback",
+        "schedule": 30.0,
+        "options": {"expires": 30},
+    },
+    # At night, and the months' tables long before they are needed. Both do twice what once does.
+    "expire_calls": {"task": "factory.expire_calls", "schedule": crontab(hour="3", minute="17")},
+    "sweep_ingest": {"task": "factory.sweep_ingest", "schedule": crontab(minute="23")},
+    "tend_dictionaries": {"task": "factory.tend_dictionaries", "schedule": crontab(minute="41")},
 }
 
 # --- the edges ------------------------------------------------------------------------------------
 MAX_BODY_BYTES = DATA_UPLOAD_MAX_MEMORY_SIZE = (
     env_int("MAX_BODY_MB", 16, low=1, high=512) * 1024 * 1024
 )
+# The spool between the gateway and the database: how large it may grow, and when a call is forced
+# to disk ("off", "interval": every 50 ms, "wait": before its last byte leaves).
+SPOOL_MAX_BYTES = env_int("SPOOL_MAX_MB", 10_240, low=256, high=1_000_000_000) * 1024 * 1024
+CAPTURE_SYNC = env_str("CAPTURE_SYNC", Sync.INTERVAL)
+if CAPTURE_SYNC not in set(Sync):
+    raise ImproperlyConfigured(f"CAPTURE_SYNC={CAPTURE_SYNC!r} is not {', '.join(Sync)}")
 MAX_IMPORT_BYTES = env_int("MAX_IMPORT_MB", 2048, low=1, high=1_000_000) * 1024 * 1024
+# Patience with model servers: until a connection stands, an answer begins, its next piece comes;
+# and until a student's answer begins, which the teacher may give in its place.
+UPSTREAM_CONNECT_SECONDS = env_int("UPSTREAM_CONNECT_SECONDS", 10, low=1, high=120)
 UPSTREAM_TIMEOUT_SECONDS = env_int("UPSTREAM_TIMEOUT_SECONDS", 600, low=1, high=3600)
+UPSTREAM_IDLE_SECONDS = env_int("UPSTREAM_IDLE_SECONDS", 120, low=1, high=3600)
+FALLBACK_AFTER_SECONDS = env_float("FALLBACK_AFTER_SECONDS", 30, low=0.1, high=3600)
+METRICS_TOKEN = env_str("METRICS_TOKEN")  # without it, /metrics answers everybody
 # Model servers on private addresses (vLLM, Ollama, llama-server): hosts that may be called although
 # they are not public. Everything else private is refused.
 PRIVATE_UPSTREAM_HOSTS = [host.lower() for host in env_list("PRIVATE_UPSTREAM_HOSTS")]

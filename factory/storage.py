@@ -43,6 +43,9 @@ class BlobStore(Protocol):
     def fetch(self, sha256: str, target: Path) -> None:
         """Write a blob to a file, checked against its name."""
 
+    def remove(self, sha256: str) -> None:
+        """Remove a blob; one that is not there is no error."""
+
 
 @cache
 def open_store(url: str) -> BlobStore:
@@ -144,6 +147,10 @@ class FolderStore:
         """Write a blob to a file, checked against its name."""
         fetch(self, sha256, target)
 
+    def remove(self, sha256: str) -> None:
+        """Remove a blob; who reads it now reads on."""
+        self.path(sha256).unlink(missing_ok=True)
+
 
 class BucketStore:
     """Blobs as objects of an S3 bucket (AWS, MinIO, ...); credentials from boto3's usual places."""
@@ -196,3 +203,7 @@ class BucketStore:
     def fetch(self, sha256: str, target: Path) -> None:
         """Write a blob to a file, checked against its name."""
         fetch(self, sha256, target)
+
+    def remove(self, sha256: str) -> None:
+        """Remove a blob; a bucket that keeps versions keeps it as one."""
+        self.client.delete_object(Bucket=self.bucket, Key=self.key(sha256))

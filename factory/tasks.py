@@ -1,9 +1,21 @@
 """Doorbells of capture: an id in, nothing out."""
 
 from celery import shared_task
+from django.utils import timezone
 
-from factory.models import ImportJob
-from factory.services import imports, jobs
+from factory.models import ImportJob, SuitabilityReport
+from factory.services import (
+    dictionaries,
+    erase,
+    feedback,
+    idempotency,
+    imports,
+    jobs,
+    otlp,
+    report,
+    retention,
+    ship,
+)
 
 
 @shared_task(name="factory.run_import")
@@ -16,3 +28,48 @@ def run_import(job_id: int) -> None:
 def sweep_jobs() -> None:
     """Requeue the jobs of dead workers."""
     jobs.sweep()
+
+
+@shared_task(name="factory.group_calls")
+def group_calls() -> None:
+    """Give new calls their groups, and their words to the search."""
+    ship.group_new_calls()
+
+
+@shared_task(name="factory.expire_calls")
+def expire_calls() -> None:
+    """Delete the calls whose time is over, and late ones of erased subjects."""
+    retention.make_partitions()
+    retention.expire_calls(timezone.now())
+    erase.erase_late_calls()
+
+
+@shared_task(name="factory.tend_dictionaries")
+def tend_dictionaries() -> None:
+    """Train the compression dictionaries that are due."""
+    dictionaries.tend_dictionaries()
+
+
+@shared_task(name="factory.settle_held")
+def settle_held() -> None:
+    """Write the traced calls that nothing more will come of."""
+    otlp.settle_held()
+
+
+@shared_task(name="factory.attach_feedback")
+def attach_feedback() -> None:
+    """Give feedback the calls that have come since."""
+    feedback.attach_feedback()
+
+
+@shared_task(name="factory.run_report")
+def run_report(job_id: int) -> None:
+    """Measure one prompt or workload."""
+    jobs.run(SuitabilityReport, job_id, report.report_work)
+
+
+@shared_task(name="factory.sweep_ingest")
+def sweep_ingest() -> None:
+    """Forget answers that are old enough, and the files of imports that are over."""
+    idempotency.sweep_requests()
+    imports.sweep_uploads()

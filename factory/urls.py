@@ -4,7 +4,8 @@ from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
-from factory import views
+from factory.views import imports, privacy, report
+from factory.views import pages as views
 
 handler400 = views.bad_request
 handler403 = views.forbidden
@@ -17,18 +18,40 @@ project = [
     path("-/calls/", views.project_calls, name="project_calls"),
     path("-/calls/<uuid:call>/", views.call, name="call"),
     path("-/curate/", views.curate_calls, name="curate"),
+    path("-/prompts/<int:group>/", views.prompt, name="prompt"),
+    path("-/prompts/<int:group>/accept/", views.accept_prompt, name="accept_prompt"),
+    path("-/prompts/<int:group>/ignore/", views.ignore_prompt, name="ignore_prompt"),
+    path("-/prompts/<int:group>/report/", report.prompt_report, name="prompt_report"),
+    path(
+        "-/prompts/<int:group>/report/live/", report.prompt_report_live, name="prompt_report_live"
+    ),
+    path("-/opportunities/", report.opportunities, name="opportunities"),
+    path("-/assumptions/", report.assumptions, name="assumptions"),
     path("-/workloads/new/", views.new_workload, name="new_workload"),
     path("-/keys/new/", views.new_key, name="new_key"),
     path("-/keys/<int:key>/revoke/", views.revoke_key, name="revoke_key"),
     path("-/members/new/", views.new_member, name="new_member"),
     path("-/upstreams/new/", views.new_upstream, name="new_upstream"),
-    path("-/imports/new/", views.new_import, name="new_import"),
-    path("-/imports/<int:job>/", views.import_page, name="import"),
-    path("-/imports/<int:job>/live/", views.import_live, name="import_live"),
-    path("-/imports/<int:job>/cancel/", views.cancel_import, name="cancel_import"),
+    path("-/imports/new/", imports.new_import, name="new_import"),
+    path("-/imports/<int:job>/", imports.import_page, name="import"),
+    path("-/imports/<int:job>/live/", imports.import_live, name="import_live"),
+    path("-/imports/<int:job>/refused.csv", imports.import_refused, name="import_refused"),
+    path("-/imports/<int:job>/cancel/", imports.cancel_import, name="cancel_import"),
+    path("-/privacy/", privacy.privacy, name="privacy"),
+    path("-/privacy/policy/", privacy.save_policy, name="save_policy"),
+    path("-/privacy/preview/", privacy.preview_policy, name="preview_policy"),
+    path("-/privacy/retention/", privacy.save_retention, name="save_retention"),
+    path("-/privacy/erasures/new/", privacy.new_erasure, name="new_erasure"),
+    path("-/privacy/erasures/<int:erasure>/", privacy.erasure, name="erasure"),
+    path("-/privacy/erasures/<int:erasure>/live/", privacy.erasure_live, name="erasure_live"),
+    path(
+        "-/privacy/erasures/<int:erasure>/confirm/", privacy.confirm_erasure, name="confirm_erasure"
+    ),
 ]
 version = "datasets/<slug:name>/v<int:number>/"
 workload = [
+    path("report/", report.workload_report, name="report"),
+    path("report/live/", report.workload_report_live, name="report_live"),
     path("calls/", views.calls, name="calls"),
     path("examples/", views.examples, name="examples"),
     path("label-set/", views.label_set, name="label_set"),
@@ -42,6 +65,7 @@ urlpatterns = [
     path("readyz", views.readyz, name="readyz"),
     path("admin/", admin.site.urls),
     path("api/v1/", include("distill.api")),
+    path("v1/", include("factory.api.stored")),
     path(
         "sign-in/",
         LoginView.as_view(template_name="factory/sign_in.html", redirect_authenticated_user=True),

@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from ninja import Router, Schema
 from pydantic import Field
 
-from factory.api import JobOut, job_out, project_of
+from factory.api.base import JobOut, job_out, project_of
 from factory.selectors import workload_in_project
 from factory.services import jobs
 from labeling.models import LabelJob

@@ -10,9 +10,10 @@ from django.db.models import Count, F, Q, QuerySet, Sum
 from django.db.models.functions import Least, Now
 
 from factory.errors import NotFound
+from factory.intervals import Share, wilson
 from factory.models import Example, Project, Workload
 from factory.models.example import Provenance, Split
-from labeling.agreement import Share, cohen_kappa, wilson
+from labeling.agreement import cohen_kappa
 from labeling.answers import comparable
 from labeling.models import Guideline, Label, LabelJob, Review, ReviewItem, Teacher, TeacherReply
 

@@ -15,7 +15,7 @@ from factory.forms import errors_in
 from factory.models import Membership, Workload
 from factory.selectors import example_counts, role_of, workload_for_user
 from factory.services import jobs
-from factory.views import form_page
+from factory.views.pages import form_page
 from labeling import selectors
 from labeling.forms import (
     DecisionForm,

@@ -71,7 +71,7 @@ def test_calls_become_a_student_that_a_client_downloads(
     sample = list(generate(CALLS, seed=5))
     gold = {call.id: call.gold for call in sample}
     captured(project, sample)
-    counts = curate(project)
+    counts = curate(project, accept_new=True)
     (workload,) = project.workloads.all()
     assert counts["example"] + counts["duplicate"] == CALLS
     assert workload.kind == "classification"

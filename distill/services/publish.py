@@ -41,6 +41,7 @@ from distill.spec import read_profile
 from factory.errors import Conflict, InvalidInput, NotFound, Unavailable
 from factory.models import Workload
 from factory.models.example import Provenance, Split
+from factory.selectors import erased_rows
 from factory.storage import BlobStore, open_store
 from labeling.models import Label
 
@@ -310,6 +311,7 @@ def _card(draft: Draft, models: Sequence[FileEntry]) -> Card:
         verdict=_verdict(draft.shipped[0]),
         override_reason=draft.override_reason,
         files=models,
+        erased_rows=sum(erased_rows([data]).get(data.pk, {}).values()),
     )
 
 

@@ -48,6 +48,11 @@ def start_run(
     """
     if version.dataset.workload_id != workload.pk:
         raise InvalidInput("that dataset version belongs to another workload", param="version")
+    if version.erased_rows.exists():
+        raise InvalidInput(
+            "that dataset version is withdrawn: rows of it were erased; freeze a new one",
+            param="version",
+        )
     base = known_base(base_model)
     rows = int(version.counts[Split.TRAIN])
     try:

@@ -11,9 +11,9 @@ from django.conf import settings
 from distill.child import ChildFailedError, ChildStoppedError, run_child
 from distill.spec import SpecError
 from factory.errors import InvalidInput, JobCancelled, UnderstudyError
+from factory.intake import lines_of
 from factory.models import DatasetVersion, Job
 from factory.services import jobs
-from factory.services.imports import lines_of
 from factory.storage import open_store
 
 Json = dict[str, Any]

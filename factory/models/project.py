@@ -31,6 +31,10 @@ class Project(models.Model):
         max_length=48, unique=True, validators=[slug_validator, validate_not_reserved]
     )
     name = models.CharField(max_length=200)
+    # What is taken out of calls before they are written: `redact.Policy` as JSON.
+    redaction = models.JSONField(default=dict, blank=True)
+    # How long calls without a workload stay; a workload's have its own number of days.
+    retention_days = models.PositiveIntegerField(default=90)
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:
@@ -90,11 +94,21 @@ class ApiKey(models.Model):
 class Upstream(models.Model):
     """A model endpoint that speaks OpenAI's protocol: the production model's, or a teacher's."""
 
+    class Dialect(models.TextChoices):
+        """How its addresses are built and its key is sent."""
+
+        OPENAI = "openai", "OpenAI and what is compatible with it"
+        AZURE = "azure", "Azure OpenAI"
+
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="upstreams")
     name = models.CharField(max_length=48, validators=[slug_validator])
     base_url = models.URLField(max_length=500)
     key_ciphertext = models.TextField(blank=True)
     is_default = models.BooleanField(default=False)
+    dialect = models.CharField(max_length=8, choices=Dialect.choices, default=Dialect.OPENAI)
+    api_version = models.CharField(max_length=32, blank=True)  # Azure's; blank is its v1 form
+    # Names of models that go here, as patterns ("gpt-4*"); the default upstream takes the rest.
+    model_patterns = models.JSONField(default=list, blank=True)
     # {"model": {"input": USD, "output": USD}} per million tokens.
     prices = models.JSONField(default=dict, blank=True)
 

@@ -1,126 +1,111 @@
 """Captured calls: redacted, then written once, whatever comes twice."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.db import connection, transaction
-from psycopg.types.json import Jsonb
-from uuid_utils.compat import uuid7
 
-from factory.dedupe import input_digest
-from factory.messages import CallRecord, Json, first_choice, turns_of
-from factory.models import CapturedCall, Project, Upstream
-from factory.prices import cost_usd, price_of
-from factory.redact import Redactor
+from factory.call_rows import BINARY_END, BINARY_HEAD, COLUMNS, PAYLOAD_COLUMNS, CallRow, RowMaker
+from factory.messages import CallRecord
+from factory.models import CallKey, CallPayload, CallTally, CapturedCall, Project, Upstream
+from factory.models.call import packer_of
+from factory.prices import PriceBook
+from factory.redact import Policy, redacted
+from factory.services.partitions import ensure_partitions
 
-# Fields that clients may send and that are never stored or forwarded: they choose hosts or keys.
-FOREIGN_FIELDS = {"api_base", "api_key", "base_url", "extra_headers", "extra_body", "organization"}
-COLUMNS = (
-    "id", "project_id", "request_id", "trace_id", "provider", "request_model", "response_model",
-    "messages", "response", "request_params", "tools", "prompt_tokens", "completion_tokens",
-    "finish_reason", "latency_ms", "ttft_ms", "status_code", "cost_usd", "metadata", "source",
-    "route_reason", "redactions", "digest", "created_at",
-)  # fmt: skip
-JSON_COLUMNS = {"messages", "response", "request_params", "tools", "metadata", "redactions"}
-MAX_TOKENS = 100_000_000  # of one call; what claims more is not a count
-# The stage is made once per connection. All writers insert in one order, so none deadlock.
-NAMES, TABLE = ", ".join(COLUMNS), CapturedCall._meta.db_table
-MAKE_STAGE = (
-    "CREATE TEMP TABLE IF NOT EXISTS call_stage ON COMMIT DELETE ROWS AS "
-    f"SELECT {NAMES} FROM {TABLE} WITH NO DATA"
+CALLS, PAYLOADS = CapturedCall._meta.db_table, CallPayload._meta.db_table
+KEYS, TALLIES = CallKey._meta.db_table, CallTally._meta.db_table
+TALLY_SUMS = (
+    "count(*) AS calls, count(cost_usd) AS priced_calls, "
+    "coalesce(sum(prompt_tokens), 0) AS prompt_tokens, "
+    "coalesce(sum(completion_tokens), 0) AS completion_tokens, "
+    "coalesce(sum(cost_usd), 0) AS cost_usd, coalesce(sum(latency_ms), 0) AS latency_ms_sum"
 )
-FILL_STAGE = f"COPY call_stage ({NAMES}) FROM STDIN"
-INSERT_NEW = (
-    f"INSERT INTO {TABLE} ({NAMES}) SELECT {NAMES} FROM call_stage ORDER BY request_id "
-    "ON CONFLICT (project_id, request_id) DO NOTHING"
+SUMS = ("calls", "priced_calls", "prompt_tokens", "completion_tokens", "cost_usd", "latency_ms_sum")
+ADD_TO_TALLY = "ON CONFLICT ON CONSTRAINT one_tally_per_day DO UPDATE SET " + ", ".join(
+    f"{name} = tally.{name} + excluded.{name}" for name in SUMS
+)
+DAY = "(created_at AT TIME ZONE 'UTC')::date"
+# All writers take the keys in one order, so none deadlock; who holds a key writes its call.
+TAKE_KEYS = (
+    f"INSERT INTO {KEYS} (project_id, request_id, call_id) "
+    "SELECT %s, * FROM unnest(%s::text[], %s::uuid[]) ON CONFLICT DO NOTHING RETURNING request_id"
+)
+COPY_CALLS = f"COPY {CALLS} ({', '.join(COLUMNS)}) FROM STDIN"
+COPY_PAYLOADS = f"COPY {PAYLOADS} ({', '.join(PAYLOAD_COLUMNS)}) FROM STDIN (FORMAT BINARY)"
+ADD_TALLIES = (
+    f"INSERT INTO {TALLIES} AS tally (project_id, day, model, is_error, {', '.join(SUMS)}) "
+    f"VALUES ({', '.join(['%s'] * (4 + len(SUMS)))}) {ADD_TO_TALLY}"
 )
 
 
-def project_prices(project: Project) -> dict[str, Any]:
-    """Return the project's known prices by model name, over all its upstreams."""
-    prices: dict[str, Any] = {}
+def project_prices(project: Project) -> PriceBook:
+    """Return what the project knows of prices, over all its upstreams."""
+    own: dict[str, Any] = {}
+    addresses: dict[str, str] = {}
     for upstream in Upstream.objects.filter(project=project):
-        prices.update(upstream.prices)
-    return prices
+        own.update(upstream.prices)
+        addresses[upstream.name] = upstream.base_url
+    return PriceBook(own, addresses)
 
 
 def record_calls(project: Project, records: Iterable[CallRecord], source: str) -> int:
-    """Write calls by COPY into a stage and one insert; return how many were new.
+    """Write calls, redacted by the project's policy; return how many were new.
 
     Idempotent by request id: a call that comes again, by any door, changes nothing.
     """
-    prices = project_prices(project)
-    rows = [_row(project, record, source, prices) for record in records]
-    return insert_rows(rows) if rows else 0
+    maker, policy = row_maker(project, source), Policy.from_json(project.redaction)
+    return insert_rows(project.pk, [maker.row(redacted(record, policy)) for record in records])
 
 
-def insert_rows(rows: Sequence[dict[str, Any]]) -> int:
-    """Insert prepared rows, leaving out those that are known; return how many were new."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(MAKE_STAGE)
-        with connection.wrap_database_errors, cursor.copy(FILL_STAGE) as copy:
-            for row in rows:
-                copy.write_row([_cell(name, row[name]) for name in COLUMNS])
-        cursor.execute(INSERT_NEW)
-        new = int(cursor.rowcount)
-        cursor.execute("DELETE FROM call_stage")  # the caller's transaction may go on
-        return new
+def row_maker(project: Project, source: str) -> RowMaker:
+    """Return what makes rows of the project's redacted calls, by the thread that asks."""
+    newest = project.payload_dictionaries.order_by("-id").values_list("pk", flat=True).first()
+    return RowMaker(project.pk, source, project_prices(project), newest, packer_of(newest))
 
 
-def _cell(name: str, value: object) -> object:
-    return Jsonb(value) if name in JSON_COLUMNS and value is not None else value
+@transaction.atomic
+def insert_rows(project_id: int, rows: Iterable[CallRow]) -> int:
+    """Write rows of one project; return how many were new.
+
+    Taking a call's key tells whether it is new; only then is it copied, straight into the tables.
+    """
+    given: dict[str, CallRow] = {}
+    for row in rows:
+        given.setdefault(row.request_id, row)
+    if not given:
+        return 0
+    ensure_partitions(row.created_at for row in given.values())
+    names = sorted(given)
+    with connection.cursor() as cursor:
+        cursor.execute(TAKE_KEYS, [project_id, names, [given[name].call_id for name in names]])
+        taken = {name for (name,) in cursor.fetchall()}
+        fresh = [given[name] for name in names if name in taken]
+        if fresh:
+            _copy(cursor, COPY_CALLS, b"".join(row.cells for row in fresh))
+            payloads = b"".join(row.payload for row in fresh)
+            _copy(cursor, COPY_PAYLOADS, BINARY_HEAD + payloads + BINARY_END)
+            cursor.executemany(ADD_TALLIES, _tallies(project_id, fresh))
+    return len(fresh)
 
 
-def _row(
-    project: Project, record: CallRecord, source: str, prices: dict[str, Any]
-) -> dict[str, Any]:
-    redactor = Redactor()
-    request = {k: v for k, v in record.request.items() if k not in FOREIGN_FIELDS}
-    messages = redactor.value(turns_of(request))
-    model, tools = str(request.pop("model", "")), request.pop("tools", None)
-    request.pop("messages", None)
-    response = redactor.value(record.response)
-    return {
-        "id": uuid7(),
-        "project_id": project.pk,
-        "request_id": record.request_id,
-        "trace_id": record.trace_id,
-        "provider": record.provider,
-        "request_model": model[:200],
-        "messages": messages,
-        "response": response,
-        "request_params": redactor.value(request),
-        "tools": redactor.value(tools),
-        "latency_ms": record.latency_ms,
-        "ttft_ms": record.ttft_ms,
-        "status_code": record.status_code,
-        "metadata": redactor.value(record.metadata),
-        "source": source,
-        "route_reason": record.route_reason,
-        "redactions": redactor.counts,
-        "digest": input_digest(messages),
-        "created_at": record.created_at,
-        **_answer_columns(response, model, prices),
-    }
+def _copy(cursor: Any, statement: str, data: bytes) -> None:
+    with connection.wrap_database_errors, cursor.copy(statement) as copy:
+        copy.write(data)
 
 
-def _answer_columns(response: Json | None, model: str, prices: dict[str, Any]) -> dict[str, Any]:
-    answer = response or {}
-    usage = answer.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
-    answered_by = str(answer.get("model") or "")[:200]
-    priced_as = answered_by if price_of(prices, answered_by) else model
-    prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
-    return {
-        "response_model": answered_by,
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "finish_reason": str(first_choice(answer).get("finish_reason") or "")[:40],
-        "cost_usd": cost_usd(prices, priced_as, prompt, completion),
-    }
-
-
-def _count(value: object) -> int | None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        return None
-    return value if 0 <= value <= MAX_TOKENS else None
+def _tallies(project_id: int, rows: Sequence[CallRow]) -> list[list[Any]]:
+    """Sum the rows up by day, model and outcome, in the one order that all writers lock in."""
+    sums: defaultdict[tuple[str, str, bool], dict[str, Any]]
+    sums = defaultdict(lambda: dict.fromkeys(SUMS, 0))
+    for part in (row.tally for row in rows):
+        total = sums[part.day, part.model, part.is_error]
+        total["calls"] += 1
+        total["prompt_tokens"] += part.prompt_tokens
+        total["completion_tokens"] += part.completion_tokens
+        total["latency_ms_sum"] += part.latency_ms
+        if part.cost_usd is not None:
+            total["priced_calls"] += 1
+            total["cost_usd"] += part.cost_usd
+    return [[project_id, *key, *sums[key].values()] for key in sorted(sums)]

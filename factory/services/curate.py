@@ -1,30 +1,28 @@
 """From raw calls to examples: which workload, seen before or not, which group, which split."""
 
 import logging
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any
-from uuid import UUID
 
-from django.db import IntegrityError, transaction
-from django.db.models import F, QuerySet
+from django.db import transaction
+from django.db.models import F
 from django.db.models.functions import Now
 from more_itertools import chunked, map_reduce
 
 from factory.dedupe import group_key, input_digest
-from factory.discover import infer_kind, instruction_of, signature, slug_for
 from factory.errors import InvalidInput
 from factory.messages import Json, output_of
 from factory.models import CapturedCall, Example, Project, Workload
 from factory.models.example import Provenance
+from factory.selectors import capped_count, uncurated
+from factory.services.discover import accept_all, group_calls
 from factory.splits import split_of
 
 logger = logging.getLogger(__name__)
 
 BATCH = 500
-DISCOVERY_SAMPLE = 500
-MIN_CALLS = 20  # fewer calls of one signature are not yet a workload
 WHOLE = {"", "stop"}  # how an answer ends that is all there
 TOOL_CALLS = {"tool_calls", "function_call"}  # a student that only writes text cannot learn these
 
@@ -32,39 +30,26 @@ Key = tuple[int, str]  # a workload's id and an input's digest
 
 
 def curate(
-    project: Project, on_batch: Callable[[Counter[str]], None] = lambda _counts: None
+    project: Project,
+    *,
+    accept_new: bool = False,
+    on_batch: Callable[[Counter[str]], None] = lambda _counts: None,
 ) -> Counter[str]:
     """Turn a project's new calls into examples; return what became of them, by reason.
 
-    Calls of a signature that is still too rare stay, and are looked at again next time.
+    Calls of prompts that are nobody's workload yet stay as they are, and count as waiting;
+    `accept_new` makes workloads of those that are frequent enough.
     """
-    discover_workloads(project)
-    workloads = {w.signature: w for w in project.workloads.exclude(signature="")}
+    group_calls(project)
+    if accept_new:
+        accept_all(project)
     counts: Counter[str] = Counter()
-    last = UUID(int=0)
-    while True:
-        with transaction.atomic():
-            # One curator at a time; captures go on, for they need a weaker lock.
-            Project.objects.select_for_update(no_key=True).get(pk=project.pk)
-            batch = list(_uncurated(project).filter(pk__gt=last)[:BATCH])
-            counts.update(_curate_batch(batch, workloads))
-        if not batch:
-            return counts
-        last = batch[-1].pk
+    while batch := _curate_next(project, counts):
         on_batch(counts)
-
-
-def discover_workloads(project: Project) -> list[Workload]:
-    """Make a workload for each signature that occurs often enough and has none yet."""
-    known = set(project.workloads.values_list("signature", flat=True))
-    found: defaultdict[str, list[UUID]] = defaultdict(list)
-    answered = _uncurated(project).filter(status_code=200)
-    for call in answered.only("project", "messages", "request_params", "tools").iterator(BATCH):
-        name = signature(call.messages, _fixed_params(call))
-        if name not in known and len(found[name]) < DISCOVERY_SAMPLE:
-            found[name].append(call.pk)
-    frequent = [(name, ids) for name, ids in found.items() if len(ids) >= MIN_CALLS]
-    return [_make_workload(project, name, ids) for name, ids in frequent]
+        logger.debug("project=%s calls=%s curated", project.pk, batch)
+    nobodys = project.call_groups.filter(workload=None).values("pk")
+    counts["waiting"] = capped_count(uncurated(project).filter(group__in=nobodys))
+    return +counts
 
 
 def add_examples(
@@ -119,53 +104,21 @@ def set_label_set(workload: Workload, labels: list[str]) -> Workload:
     return workload
 
 
-def _uncurated(project: Project) -> QuerySet[CapturedCall]:
-    return project.calls.filter(curated_at=None).order_by("id")
-
-
-def _fixed_params(call: CapturedCall) -> dict[str, Any]:
-    return {**call.request_params, "tools": call.tools}
-
-
-def _make_workload(project: Project, name: str, ids: list[UUID]) -> Workload:
-    calls = list(project.calls.filter(pk__in=ids).order_by("id"))
-    instruction, params = instruction_of(calls[0].messages), _fixed_params(calls[0])
-    kind = infer_kind((output_of(call.response) for call in calls), instruction, params)
-    slug = slug_for(instruction, calls[0].metadata)
-    taken = set(project.workloads.values_list("slug", flat=True))
-    candidates = [slug, *(f"{slug}-{n}" for n in range(2, len(taken) + 3))]
-    workload = Workload(
-        project=project,
-        slug=next(candidate for candidate in candidates if candidate not in taken),
-        kind=kind.kind,
-        instruction=instruction,
-        signature=name,
-        output_schema=kind.output_schema,
-        metric=kind.metric,
-    )
-    try:
-        with transaction.atomic():
-            workload.save(force_insert=True)
-    except IntegrityError:  # another worker discovered it at the same moment
-        return project.workloads.get(signature=name)
-    logger.info("workload=%s discovered as %s", workload.pk, kind.kind)
-    return workload
-
-
-def _curate_batch(batch: list[CapturedCall], workloads: dict[str, Workload]) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    curated: defaultdict[Workload, list[UUID]] = defaultdict(list)
+@transaction.atomic
+def _curate_next(project: Project, counts: Counter[str]) -> int:
+    # One curator at a time; captures go on, for they need a weaker lock.
+    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+    owned = project.call_groups.exclude(workload=None).select_related("workload")
+    owner = {group.pk: group.workload for group in owned if group.workload}
+    new_calls = uncurated(project).filter(group__in=list(owner)).select_related("payload")
+    batch = list(new_calls[:BATCH])
     fresh: dict[Key, Example] = {}
     repeats: Counter[Key] = Counter()
     for call in batch:
-        workload = workloads.get(signature(call.messages, _fixed_params(call)))
-        if workload is None:
-            counts["waiting"] += 1
-            continue
-        curated[workload].append(call.pk)
         if reason := unusable(call):
             counts[reason] += 1
             continue
+        workload = owner[call.group_id]  # type: ignore[index]  # asked for by group
         key = workload.pk, call.digest
         repeats[key] += 1
         if key not in fresh:
@@ -176,10 +129,9 @@ def _curate_batch(batch: list[CapturedCall], workloads: dict[str, Workload]) -> 
         example.weight = repeats[example.workload_id, example.digest]
     _keep_groups_together(new)
     Example.objects.bulk_create(new, ignore_conflicts=True)
-    for workload, ids in curated.items():
-        CapturedCall.objects.filter(pk__in=ids).update(workload=workload, curated_at=Now())
+    CapturedCall.objects.filter(pk__in=[call.pk for call in batch]).update(curated_at=Now())
     counts.update(example=len(new), duplicate=repeats.total() - len(new))
-    return +counts
+    return len(batch)
 
 
 def unusable(call: CapturedCall) -> str:

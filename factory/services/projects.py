@@ -66,6 +66,9 @@ def save_upstream(
     key: str | None = None,
     is_default: bool = False,
     prices: dict[str, Any] | None = None,
+    model_patterns: list[str] | None = None,
+    dialect: str = "",
+    api_version: str | None = None,
 ) -> Upstream:
     """Make or change a named upstream.
 
@@ -83,6 +86,11 @@ def save_upstream(
         upstream.key_ciphertext = vault.encrypt(key, settings.ENCRYPTION_KEY)
     if prices is not None:
         upstream.prices = checked_prices(prices)
+    if model_patterns is not None:
+        upstream.model_patterns = model_patterns
+    upstream.dialect = dialect or upstream.dialect
+    if api_version is not None:
+        upstream.api_version = api_version
     if is_default:
         Upstream.objects.filter(project=project).exclude(pk=upstream.pk).update(is_default=False)
         upstream.is_default = True

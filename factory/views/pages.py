@@ -1,18 +1,13 @@
 """Pages of projects, calls, examples and dataset versions. Each view starts at a gate."""
 
 import asyncio
-import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 from django import forms
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.models import User
-from django.core.files.uploadedfile import UploadedFile
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
@@ -24,7 +19,6 @@ from factory.errors import Forbidden, InvalidInput, NotFound, UnderstudyError
 from factory.forms import (
     CallFilterForm,
     ExampleFilterForm,
-    ImportForm,
     KeyForm,
     LabelSetForm,
     MemberForm,
@@ -35,14 +29,14 @@ from factory.forms import (
 )
 from factory.models import Membership
 from factory.selectors import CallFilter, project_for_user, workload_for_user
-from factory.services import curate, freeze, imports, jobs, keys, projects
+from factory.services import curate, discover, feedback, freeze, keys, projects
 from factory.storage import open_store
 
 Role = Membership.Role
 CURATED = {
     "example": "new examples",
     "duplicate": "seen before",
-    "waiting": "of prompts too rare so far",
+    "waiting": "of prompts that are no workload yet",
     "error": "failed calls",
     "tool_call": "tool calls",
     "empty": "without an answer",
@@ -85,7 +79,8 @@ def broken(request: HttpRequest) -> HttpResponse:
 @signed_in("GET")
 def home(request: HttpRequest) -> HttpResponse:
     """List the projects of the person who is signed in."""
-    return render(request, "factory/home.html", {"projects": selectors.home_projects(request.user)})
+    projects, losses = selectors.home_projects(request.user), selectors.recent_losses(request.user)
+    return render(request, "factory/home.html", {"projects": projects, "losses": losses})
 
 
 @signed_in("GET", "POST")
@@ -174,6 +169,9 @@ def new_upstream(request: HttpRequest, project: str) -> HttpResponse:
                 base_url=data["base_url"],
                 key=data["key"] or None,
                 is_default=data["is_default"],
+                model_patterns=data["model_patterns"],
+                dialect=data["dialect"],
+                api_version=data["api_version"],
                 prices=selectors.prices_with(found, data["name"], form.prices()),
             )
             messages.success(request, f"{saved.name} is saved.")
@@ -191,45 +189,32 @@ def curate_calls(request: HttpRequest, project: str) -> HttpResponse:
     return redirect("project", project)
 
 
-@signed_in("GET", "POST")
-def new_import(request: HttpRequest, project: str) -> HttpResponse:
-    """Take a log file in."""
-    found = project_for_user(request.user, project, Role.LEAD)
-    form = ImportForm(request.POST or None, request.FILES or None)
-    if form.is_valid():
-        upload = form.cleaned_data["file"]
-        with errors_in(form), on_disk(upload) as path:
-            name = upload.name or "calls.jsonl"
-            job = imports.start_import(found, path, filename=name, user=request.user)
-            return redirect("import", project, job.pk)
-    return form_page(
-        request, form, title="Import a log file", button="Import", project=found,
-        note="factory/_import_note.html",
-    )  # fmt: skip
-
-
 @signed_in("GET")
-def import_page(request: HttpRequest, project: str, job: int) -> HttpResponse:
-    """Show an import's progress."""
+def prompt(request: HttpRequest, project: str, group: int) -> HttpResponse:
+    """Show a group of calls that share a prompt: its skeleton, and some of its calls."""
     found = project_for_user(request.user, project)
-    shown = selectors.import_of_project(found, job)
-    return render(request, "factory/import.html", {"project": found, "job": shown})
-
-
-@signed_in("GET")
-def import_live(request: HttpRequest, project: str, job: int) -> HttpResponse:
-    """Show the part of an import's page that moves."""
-    found = project_for_user(request.user, project)
-    shown = selectors.import_of_project(found, job)
-    return render(request, "factory/_import.html", {"project": found, "job": shown})
+    shown = selectors.group_of_project(found, group)
+    calls = selectors.newest_calls(shown, 10)
+    role = selectors.role_of(request.user, found)
+    context = {"project": found, "group": shown, "calls": calls, "role": role}
+    return render(request, "factory/prompt.html", context)
 
 
 @signed_in("POST")
-def cancel_import(request: HttpRequest, project: str, job: int) -> HttpResponse:
-    """Stop an import; what came in stays."""
+def accept_prompt(request: HttpRequest, project: str, group: int) -> HttpResponse:
+    """Make a workload of a prompt that many calls share."""
     found = project_for_user(request.user, project, Role.LEAD)
-    jobs.cancel(selectors.import_of_project(found, job))
-    return redirect("import", project, job)
+    made = discover.accept_group(selectors.group_of_project(found, group))
+    messages.success(request, f"{made.slug} is a workload: its calls, past and to come, are its.")
+    return redirect("project", project)
+
+
+@signed_in("POST")
+def ignore_prompt(request: HttpRequest, project: str, group: int) -> HttpResponse:
+    """Do not propose a prompt again."""
+    found = project_for_user(request.user, project, Role.LEAD)
+    discover.ignore_group(selectors.group_of_project(found, group))
+    return redirect("project", project)
 
 
 # --- calls and examples ---------------------------------------------------------------------------
@@ -262,7 +247,8 @@ def call(request: HttpRequest, project: str, call: UUID) -> HttpResponse:
     """Show one call, whole."""
     found = project_for_user(request.user, project)
     shown = selectors.call_of_project(found, call)
-    context = {"project": found, "workload": shown.workload, "call": shown}
+    said = feedback.shown_feedback(shown)
+    context = {"project": found, "workload": shown.workload, "call": shown, "feedback": said}
     return render(request, "factory/call.html", context)
 
 
@@ -304,6 +290,7 @@ def datasets(request: HttpRequest, project: str, workload: str) -> HttpResponse:
         "project": found.project,
         "workload": found,
         "versions": versions,
+        "erased": selectors.erased_rows(versions),
         "counts": selectors.example_counts(found),
     }
     return render(request, "factory/datasets.html", shown)
@@ -330,6 +317,7 @@ def dataset_version(
     version = selectors.dataset_version_of(found, name, number)
     page = selectors.entries_page(version, request.GET.get("at", ""))
     shown = {"project": found.project, "workload": found, "version": version, "page": page}
+    shown["erased"] = selectors.erased_rows([version]).get(version.pk)
     return render(request, "factory/dataset.html", shown)
 
 
@@ -365,16 +353,6 @@ def call_filter(form: CallFilterForm) -> CallFilter:
     """Return what was asked for; a field that makes no sense narrows nothing."""
     form.is_valid()
     return CallFilter(**form.cleaned_data)
-
-
-@contextmanager
-def on_disk(upload: UploadedFile[Any]) -> Iterator[Path]:
-    """Give an upload a path, whether Django kept it in memory or not."""
-    with tempfile.NamedTemporaryFile() as file:
-        for chunk in upload.chunks():
-            file.write(chunk)
-        file.flush()
-        yield Path(file.name)
 
 
 async def stream(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:

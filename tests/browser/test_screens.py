@@ -20,6 +20,7 @@ def addresses(world: World) -> dict[str, str]:
         "new-upstream": "/acme/-/upstreams/new/",
         "import": f"/acme/-/imports/{world.import_job.pk}/",
         "new-import": "/acme/-/imports/new/",
+        "privacy": "/acme/-/privacy/",
         "loop": base,
         "calls": f"{base}calls/",
         "project-calls": "/acme/-/calls/?status=error",

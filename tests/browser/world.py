@@ -19,11 +19,11 @@ from distill.scoring import Prediction, summarize
 from distill.services.evaluate import decide as decide_gate
 from distill.services.publish import move_alias, publish
 from distill.spec import BaseProfile, recommended, spec_digest, train_spec
-from factory.discover import signature
 from factory.models import CapturedCall, DatasetVersion, Example, ImportJob, Job, Workload
 from factory.models.example import Split
 from factory.services.capture import record_calls
 from factory.services.curate import add_examples, curate
+from factory.services.discover import attach_group, group_calls
 from factory.services.freeze import freeze
 from factory.services.keys import create_key
 from factory.services.projects import save_upstream
@@ -72,7 +72,7 @@ def build(workload: Workload, owner: User, *, tickets: int = 120) -> World:
         prices=prices,
     )  # fmt: skip
     call = capture(workload, tickets)
-    curate(project)
+    curate(project, accept_new=True)
     trusted = [
         (ticket_messages(f"{thing}, {place}: help with {label}"), label)
         for (thing, place), label in zip(
@@ -118,7 +118,9 @@ def capture(workload: Workload, tickets: int) -> CapturedCall:
     hostile = call_record(HOSTILE, "login", request_id="hostile", minutes=tickets)
     record_calls(workload.project, [*records, hostile], CapturedCall.Source.GATEWAY)
     call = CapturedCall.objects.get(project=workload.project, request_id="hostile")
-    workload.signature = signature(call.messages, {**call.request_params, "tools": call.tools})
+    group_calls(workload.project)
+    for group in workload.project.call_groups.all():
+        attach_group(group, workload)
     workload.validation_share = workload.test_share = 0.2
     workload.save()
     return call

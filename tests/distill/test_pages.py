@@ -10,7 +10,9 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from distill.models import Alias, DistillationRun, ModelVersion
+from factory.erasure import Sought
 from factory.models import Membership, Workload
+from factory.services.erase import start_erasure
 from factory.services.keys import create_key
 from tests.browser.world import HOSTILE, World, build, finished_run, make_run
 
@@ -20,8 +22,10 @@ PUBLIC = {"healthz", "readyz", "sign_in", "sign_out", "home"}
 OF_NOBODY = {"new_project"}  # no project's, so no stranger's
 POSTS = {
     "cancel_import", "cancel_label_job", "cancel_run", "curate", "deal_more", "decide", "freeze",
-    "move_alias", "publish", "revoke_key", "roll_back", "undo",
+    "accept_prompt", "ignore_prompt", "move_alias", "publish", "revoke_key", "roll_back", "undo",
+    "confirm_erasure", "new_erasure", "preview_policy", "save_policy", "save_retention",
 }  # fmt: skip
+READ_AND_SENT = {"assumptions", "opportunities", "prompt_report", "report"}  # by whom differs
 FORMS = {
     "guideline", "label_set", "new_import", "new_key", "new_label_job", "new_member", "new_run",
     "new_teacher", "new_upstream", "new_workload", "queue_review",
@@ -52,7 +56,7 @@ def routes(patterns: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
     for pattern in patterns:
         path = prefix + str(pattern.pattern)
         if isinstance(pattern, URLResolver):
-            if not path.startswith(("admin/", "api/")):
+            if not path.startswith(("admin/", "api/", "v1/")):
                 yield from routes(pattern.url_patterns, path)
         elif isinstance(pattern, URLPattern) and pattern.name:
             yield pattern.name, path
@@ -67,8 +71,16 @@ def address(name: str, world: World) -> str:
         "key": create_key(world.workload.project, name="k", scopes=["api"])[0].pk,
         "job": world.import_job.pk if "import" in name else world.label_job.pk,
         "run": world.run.pk, "evaluation": world.evaluation.pk, "number": 1,
+        "erasure": erasure_of(world),
+        "group": world.workload.call_groups.values_list("pk", flat=True)[0],
     }  # fmt: skip
     return "/" + re.sub(r"<(?:\w+:)?(\w+)>", lambda match: str(values[match[1]]), ROUTES[name])
+
+
+def erasure_of(world: World) -> int:
+    sought = Sought.metadata("user_id", "42")
+    project = world.workload.project
+    return start_erasure(project, sought, reason="asked to", is_rehearsal=True).pk
 
 
 def test_every_page_is_known_to_these_tests() -> None:
@@ -96,7 +108,7 @@ def test_a_viewer_sees_every_page_and_changes_nothing(world: World, carol: User)
     Membership.objects.create(project=world.workload.project, user=carol, role="viewer")
     client = Client()
     client.force_login(carol)
-    for name in sorted(POSTS | FORMS):
+    for name in sorted(POSTS | FORMS | READ_AND_SENT):
         assert client.post(address(name, world)).status_code == 403, name
     pages = set(ROUTES) - PUBLIC - OF_NOBODY - POSTS - FORMS - {"dataset_rows"}
     for name in sorted(pages):

@@ -8,9 +8,10 @@ import orjson
 import pytest
 from django.db import transaction
 
+from factory.endpoints import FOREIGN_FIELDS
 from factory.messages import CallRecord, parse_json
 from factory.models import CapturedCall, Project
-from factory.services.capture import FOREIGN_FIELDS, record_calls
+from factory.services.capture import record_calls
 from factory.services.projects import create_project, save_upstream
 from tests.conftest import MakeCall, call_record
 
@@ -111,7 +112,7 @@ def test_any_text_that_json_can_hold_is_kept(project: Project, text: str) -> Non
         {"model": "m" * 1000, "messages": ["hi", None, {"role": []}, {"content": "x"}]},
         {"model": "m", "messages": [{"role": "user", "content": {"deep": [{}] * 3}}]},
         {"model": "m", "messages": [{"role": "user", "content": [{"type": "text"}, 5, None]}]},
-        {"model": "m", "messages": [], "tools": "none", "n": 10**30, "stop": None},
+        {"model": "m", "messages": [], "tools": "none", "n": 1e30, "stop": None},
     ],
 )
 def test_a_request_of_any_shape_is_kept(project: Project, request_body: dict[str, Any]) -> None:
@@ -146,14 +147,14 @@ def test_a_deeply_nested_body_is_kept_up_to_the_doors_limit(project: Project) ->
 def test_a_calls_cost_is_its_tokens_at_the_projects_prices(
     project: Project, make_call: MakeCall
 ) -> None:
-    assert make_call("before").cost_usd is None
+    assert make_call("before").cost_usd == Decimal("0.00012")  # the catalogue's
     save_upstream(
         project,
         name="prod",
         base_url="https://93.184.215.14/v1",
-        prices={"gpt-4o": {"input": 2.5, "output": 10}},
+        prices={"gpt-4o": {"input": 5, "output": 20}},
     )
-    assert make_call("after").cost_usd == Decimal("0.00012")
+    assert make_call("after").cost_usd == Decimal("0.00024")
 
 
 def test_a_name_that_the_provider_answers_under_may_have_no_price_of_its_own(

@@ -33,14 +33,13 @@ def test_import_calls_tells_how_far_it_is_and_what_came_of_it(
     call_command("import_calls", log, project="acme")
     said = capsys.readouterr()
     assert said.out.splitlines() == [
-        " 40 %  500 calls",
-        " 80 %  1000 calls",
-        "100 %  1201 calls",
-        "1201 calls read: 1200 new, 0 known, 1 refused",
+        " 90 %  1000 lines",
+        "100 %  1201 lines",
+        "1201 lines read: 1200 new calls, 0 known, 1 refused",
     ]
     assert said.err.startswith("line 1201: The body is not JSON")
     call_command("import_calls", log, project="acme")
-    assert "0 new, 1200 known, 1 refused" in capsys.readouterr().out
+    assert "0 new calls, 1200 known, 1 refused" in capsys.readouterr().out
 
 
 def test_import_calls_makes_the_project_only_when_told_to(log: Path) -> None:
@@ -79,11 +78,11 @@ def test_curate_tells_what_became_of_the_calls(
     (tmp_path / "log").write_bytes(b"".join(line(n) for n in range(30)))
     call_command("import_calls", tmp_path / "log", project="acme")
     capsys.readouterr()
-    call_command("curate", project="acme")
+    call_command("curate", project="acme", accept=True)
     calls, workload = capsys.readouterr().out.splitlines()
     assert calls == "calls: 30 example"
     assert workload.startswith("route-the-ticket-answer (generation): 30 ")
-    call_command("curate", project="acme")
+    call_command("curate", project="acme", accept=True)
     assert capsys.readouterr().out.startswith("calls: none\n")
 
 

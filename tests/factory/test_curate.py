@@ -12,15 +12,10 @@ from django.db import connection
 
 from factory.errors import InvalidInput
 from factory.models import CapturedCall, Example, Project, Workload
+from factory.selectors import MIN_CALLS
 from factory.services.capture import record_calls
-from factory.services.curate import (
-    MIN_CALLS,
-    add_examples,
-    curate,
-    discover_workloads,
-    set_label_set,
-    set_split_shares,
-)
+from factory.services.curate import add_examples, curate, set_label_set, set_split_shares
+from factory.services.discover import accept_all, group_calls
 from factory.services.imports import import_lines
 from factory.services.projects import create_project, create_workload
 from tests.conftest import INSTRUCTION, LABELS, call_record, ticket_messages
@@ -48,7 +43,7 @@ def send(project: Project, texts: Iterable[str], **fields: Any) -> None:
 def traffic(project: Project) -> Workload:
     """300 different calls of one template, curated."""
     send(project, map(text, range(300)))
-    assert curate(project) == {"example": 300}
+    assert curate(project, accept_new=True) == {"example": 300}
     return project.workloads.get()
 
 
@@ -73,18 +68,19 @@ def test_an_example_keeps_where_it_came_from(traffic: Workload) -> None:
 
 def test_a_signature_waits_until_it_is_frequent(project: Project) -> None:
     send(project, map(text, range(MIN_CALLS - 1)))
-    assert curate(project) == {"waiting": MIN_CALLS - 1}
+    assert curate(project, accept_new=True) == {"waiting": MIN_CALLS - 1}
     assert not project.workloads.exists()
     send(project, [text(MIN_CALLS)])
-    assert curate(project) == {"example": MIN_CALLS}
-    assert curate(project) == {}
+    assert curate(project, accept_new=True) == {"example": MIN_CALLS}
+    assert curate(project, accept_new=True) == {}
 
 
 def test_failed_calls_make_no_workload(project: Project) -> None:
     records = [call_record(text(n)) for n in range(MIN_CALLS)]
     failed = [type(r)(**{**r.__dict__, "status_code": 500, "response": None}) for r in records]
     record_calls(project, failed, CapturedCall.Source.GATEWAY)
-    assert discover_workloads(project) == []
+    group_calls(project)
+    assert accept_all(project) == []
 
 
 def test_workloads_of_one_app_get_names_of_their_own(project: Project) -> None:
@@ -96,12 +92,13 @@ def test_workloads_of_one_app_get_names_of_their_own(project: Project) -> None:
         for one, said in zip(records, messages, strict=True):
             one.request["messages"] = said
         record_calls(project, records, CapturedCall.Source.IMPORT)
-    assert {w.slug for w in discover_workloads(project)} == {"desk", "desk-2"}
+    group_calls(project)
+    assert {w.slug for w in accept_all(project)} == {"desk", "desk-2"}
 
 
 def test_exact_duplicates_raise_the_weight(project: Project, traffic: Workload) -> None:
     send(project, [text(0)] * 3 + [f" {text(1)} "] + [text(500)] * 2, minutes=1)
-    assert curate(project) == {"example": 1, "duplicate": 5}
+    assert curate(project, accept_new=True) == {"example": 1, "duplicate": 5}
     weights = {e.messages[1]["content"]: e.weight for e in traffic.examples.filter(weight__gt=1)}
     assert weights == {text(0): 4, text(1): 2, text(500): 2}
     assert project.calls.filter(curated_at=None).count() == 0
@@ -109,9 +106,9 @@ def test_exact_duplicates_raise_the_weight(project: Project, traffic: Workload) 
 
 def test_near_copies_share_a_group_and_so_a_split(project: Project, traffic: Workload) -> None:
     send(project, [f"{text(n).upper()} {n}!" for n in range(300)], minutes=1)
-    curate(project)
+    curate(project, accept_new=True)
     send(project, [f"{text(n)}, {n + 1}" for n in range(300)], minutes=2)
-    curate(project)
+    curate(project, accept_new=True)
     of_group = defaultdict(set)
     for group, split in traffic.examples.values_list("group", "split"):
         of_group[group].add(split)
@@ -130,7 +127,7 @@ def test_a_row_never_moves_when_data_or_shares_change(project: Project, traffic:
     assert set(before.values()) == {"train", "validation", "test"}
     set_split_shares(traffic, validation=0.2, test=0.6)
     send(project, map(text, range(300, 600)))
-    curate(project)
+    curate(project, accept_new=True)
     after = splits(traffic)
     assert {pk: after[pk] for pk in before} == before
     added = Counter(split for pk, split in after.items() if pk not in before)
@@ -143,7 +140,7 @@ def test_a_near_copy_joins_its_group_though_the_shares_changed(
     of_group = dict(traffic.examples.values_list("group", "split"))
     set_split_shares(traffic, validation=0.0, test=0.99)
     send(project, [f"{text(n).upper()}!" for n in range(300)], minutes=1)
-    assert curate(project) == {"example": 300}
+    assert curate(project, accept_new=True) == {"example": 300}
     for example in traffic.examples.all():
         assert example.split == of_group[example.group]
 
@@ -167,7 +164,7 @@ def test_calls_that_teach_nothing_are_counted_and_left_out(
     assert made.response is not None
     made.response["choices"][0]["finish_reason"] = fields.pop("finish_reason", "stop")
     record_calls(project, [type(made)(**{**made.__dict__, **fields})], CapturedCall.Source.GATEWAY)
-    assert curate(project) == {reason: 1}
+    assert curate(project, accept_new=True) == {reason: 1}
     assert traffic.examples.count() == 300
     assert project.calls.get(request_id="odd").workload == traffic
 
@@ -175,20 +172,21 @@ def test_calls_that_teach_nothing_are_counted_and_left_out(
 def test_another_projects_calls_are_left_alone(project: Project, traffic: Workload) -> None:
     other = create_project(slug="other", name="Other")
     send(other, map(text, range(5)))
-    assert curate(project) == {}
+    assert curate(project, accept_new=True) == {}
     assert curate(other) == {"waiting": 5}
 
 
 @pytest.mark.django_db(transaction=True)
 def test_two_curators_at_once_count_each_call_once(project: Project) -> None:
     send(project, [text(n % 200) for n in range(1200)])
-    discover_workloads(project)
+    group_calls(project)
+    accept_all(project)
     start = threading.Barrier(2)
 
     def work() -> Counter[str]:
         start.wait()
         try:
-            return curate(project)
+            return curate(project, accept_new=True)
         finally:
             connection.close()
 
@@ -201,7 +199,7 @@ def test_two_curators_at_once_count_each_call_once(project: Project) -> None:
 def test_progress_is_told_batch_by_batch(project: Project) -> None:
     send(project, map(text, range(1100)))
     told: list[int] = []
-    curate(project, on_batch=lambda counts: told.append(counts["example"]))
+    curate(project, accept_new=True, on_batch=lambda counts: told.append(counts["example"]))
     assert told == [500, 1000, 1100]
 
 
@@ -238,7 +236,7 @@ def test_later_calls_do_not_train_on_near_copies_of_given_test_rows(
 ) -> None:
     add_examples(traffic, rows(range(300, 400)), split="test")
     send(project, [f"{text(n).upper()}?" for n in range(300, 400)])
-    assert curate(project) == {"example": 100}
+    assert curate(project, accept_new=True) == {"example": 100}
     assert set(traffic.examples.order_by("-pk")[:100].values_list("split", flat=True)) == {"test"}
 
 
@@ -257,11 +255,11 @@ def test_shares_leave_something_to_train_on(
         set_split_shares(workload, validation=validation, test=test)
 
 
-def test_a_workload_without_a_signature_takes_no_calls(project: Project) -> None:
+def test_a_workload_without_a_prompt_takes_no_calls(project: Project) -> None:
     create_workload(project, slug="by-hand", kind=Workload.Kind.GENERATION)
     create_workload(project, slug="by-hand-too", kind=Workload.Kind.GENERATION)
     send(project, map(text, range(MIN_CALLS)))
-    assert curate(project) == {"example": MIN_CALLS}
+    assert curate(project, accept_new=True) == {"example": MIN_CALLS}
     assert not Example.objects.filter(workload__slug__startswith="by-hand").exists()
 
 
@@ -286,7 +284,7 @@ def test_real_traffic_is_understood(
         pytest.skip("needs real data in ../shared/data, beside the project")
     with path.open("rb") as lines:
         import_lines(project, lines)
-    assert curate(project)["example"] == examples
+    assert curate(project, accept_new=True)["example"] == examples
     workload = project.workloads.get()
     assert workload.kind == kind
     assert workload.output_schema is not None

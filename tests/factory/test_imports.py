@@ -9,18 +9,14 @@ import pytest
 from django.conf import settings as given_settings
 from pytest_django import Settings
 
-from factory.errors import InvalidInput, JobCancelled, NotFound
+from factory.errors import InvalidInput, JobCancelled, NotFound, TooLarge
+from factory.intake import MAX_ENTRY_BYTES, lines_of
 from factory.models import CapturedCall, ImportJob, Project
+from factory.refusals import KEPT_PROBLEMS
 from factory.services import jobs
-from factory.services.imports import (
-    BATCH,
-    MAX_LINE_BYTES,
-    import_lines,
-    import_work,
-    lines_of,
-    start_import,
-)
-from factory.storage import FolderStore, open_store
+from factory.services.imports import BATCH, import_lines, import_work
+from factory.services.uploads import take_upload
+from factory.storage import FolderStore, chunks_of, open_store
 from tests.conftest import ticket_messages
 
 pytestmark = pytest.mark.django_db
@@ -46,6 +42,10 @@ def log(tmp_path: Path) -> Path:
     return path
 
 
+def start_import(project: Project, source: Path, *, filename: str) -> ImportJob:
+    return take_upload(project, chunks_of(source), filename=filename)
+
+
 def run(job: ImportJob) -> ImportJob:
     jobs.run(ImportJob, job.pk, import_work)
     job.refresh_from_db()
@@ -64,8 +64,9 @@ def test_a_file_comes_in_as_a_job(project: Project, log: Path) -> None:
     job = run(start_import(project, log, filename="calls.jsonl"))
     assert job.status == "succeeded"
     assert told(job.counts) == counts(read=BATCH + 3, new=BATCH + 3)
-    size = log.stat().st_size
-    assert job.progress == {"done": size, "total": size, "unit": "bytes"}
+    assert job.file_bytes == log.stat().st_size
+    assert job.progress["done"] == job.progress["total"] > 0
+    assert (job.progress["unit"], job.progress["new"]) == ("bytes", BATCH + 3)
     assert project.calls.count() == BATCH + 3
 
 
@@ -93,9 +94,10 @@ def test_a_bad_line_is_refused_by_itself(project: Project) -> None:
 
 
 def test_only_the_first_problems_are_kept(project: Project) -> None:
-    result = import_lines(project, [b"x\n"] * 1000)
-    assert result["refused"] == 1000
-    assert len(result["problems"]) == 20
+    result = import_lines(project, [b"x\n"] * 1000 + [line(1)] + [b"x\n"])
+    assert result["refused"] == 1001
+    assert len(result["problems"]) == KEPT_PROBLEMS
+    assert result["refused_lines"] == "1-1000,1002"
 
 
 def test_lines_of_windows_come_in(project: Project) -> None:
@@ -112,7 +114,7 @@ def test_lines_come_whole_however_the_chunks_fall(text: bytes, size: int) -> Non
 
 def test_a_line_without_end_is_refused_before_it_fills_the_memory() -> None:
     with pytest.raises(InvalidInput):
-        list(lines_of(b"x" * 2**20 for _ in range(MAX_LINE_BYTES)))
+        list(lines_of(b"x" * 2**20 for _ in range(MAX_ENTRY_BYTES)))
 
 
 def test_an_import_that_was_killed_goes_on(project: Project, log: Path, settings: Settings) -> None:
@@ -140,7 +142,7 @@ def test_an_import_stops_when_it_is_cancelled(project: Project, log: Path) -> No
 
 def test_a_file_over_the_limit_is_refused(project: Project, log: Path, settings: Settings) -> None:
     settings.MAX_IMPORT_BYTES = log.stat().st_size - 1
-    with pytest.raises(InvalidInput):
+    with pytest.raises(TooLarge):
         start_import(project, log, filename="calls.jsonl")
 
 

@@ -11,12 +11,14 @@ from django.db import OperationalError, connection
 from django.test import Client
 
 from factory.models import ApiKey, CapturedCall, Example, ImportJob, Membership, Project, Workload
+from factory.selectors import proposals
 from factory.services.freeze import freeze
 from factory.services.keys import create_key
 from factory.services.projects import add_member, save_upstream
 from tests.conftest import PASSWORD, MakeCall, MakeExample
 
 pytestmark = pytest.mark.django_db
+WORDS = ["late", "parcel", "refund", "again", "broken"]
 HOSTILE = "<script>alert('x')</script>"
 
 
@@ -146,7 +148,7 @@ def test_the_project_page_counts_without_a_query_per_workload(
         make_example(f"ticket {n}")
         Workload.objects.create(project=project, slug=f"w{n}", kind="generation")
         create_key(project, name=f"key {n}", scopes=["capture"])
-    with django_assert_num_queries(10):
+    with django_assert_num_queries(11):
         page = text(alice_at.get("/acme/"))
     assert '<td class="n" data-name="examples">3</td>' in page
 
@@ -228,7 +230,13 @@ def test_curating_turns_calls_into_examples(
     alice_at: Client, make_call: MakeCall, project: Project
 ) -> None:
     for n in range(20):
-        make_call(f"{chr(97 + n)} is late", "billing" if n % 2 else "delivery")
+        make_call(f"{WORDS[n // 5]} {WORDS[n % 5]}", "billing" if n % 2 else "delivery")
+    response = alice_at.post("/acme/-/curate/", follow=True)
+    assert "Curated: 20 of prompts that are no workload yet." in text(response)
+    group = proposals(project).get()
+    assert f"/acme/-/prompts/{group.pk}/accept/" in text(response)
+    assert "Route the ticket" in text(alice_at.get(f"/acme/-/prompts/{group.pk}/"))
+    alice_at.post(f"/acme/-/prompts/{group.pk}/accept/")
     response = alice_at.post("/acme/-/curate/", follow=True)
     assert "Curated: 20 new examples." in text(response)
     assert Example.objects.filter(workload__project=project).count() == 20
@@ -346,7 +354,7 @@ def test_freezing_without_a_split_says_what_is_missing(
 def test_a_version_shows_its_counts_and_its_rows(
     alice_at: Client, frozen: list[Example], django_assert_num_queries: Callable[[int], Any]
 ) -> None:
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         page = text(alice_at.get("/acme/tickets/datasets/main/v1/"))
     assert "<dt>train</dt><dd>55</dd>" in page
     assert 'rel="next"' in page

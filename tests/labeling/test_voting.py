@@ -2,7 +2,8 @@
 
 import pytest
 
-from labeling.agreement import cohen_kappa, wilson
+from factory.intervals import wilson
+from labeling.agreement import cohen_kappa
 from labeling.voting import tally
 
 LABELS = {"type": "string", "enum": ["a", "b", "c"]}

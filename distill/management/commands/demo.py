@@ -43,7 +43,8 @@ from distill.services.train import start_run
 from factory.models import CapturedCall, Membership, Project, Workload
 from factory.replay import replay
 from factory.sample import SampleCall, generate
-from factory.services.curate import curate, discover_workloads, set_split_shares
+from factory.services.curate import curate, set_split_shares
+from factory.services.discover import accept_all, group_calls
 from factory.services.freeze import freeze
 from factory.services.keys import create_key
 from factory.services.projects import (
@@ -170,7 +171,8 @@ class Line:
         )
 
     def _discovered(self) -> Workload:
-        (workload,) = discover_workloads(self.project)
+        group_calls(self.project)
+        (workload,) = accept_all(self.project)
         return set_split_shares(workload, validation=0.05, test=0.15)
 
     def label(self) -> None:

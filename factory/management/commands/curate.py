@@ -15,11 +15,14 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_project(parser)
+        parser.add_argument(
+            "--accept", action="store_true", help="make workloads of the prompts that are proposed"
+        )
 
-    def handle(self, *_args: Any, project: str, **_options: Any) -> None:
+    def handle(self, *_args: Any, project: str, accept: bool, **_options: Any) -> None:
         with errors_told():
             found = project_named(project)
-            self.stdout.write(f"calls: {listed(curate(found))}")
+            self.stdout.write(f"calls: {listed(curate(found, accept_new=accept))}")
             for workload in found.workloads.order_by("slug"):
                 splits = Counter(workload.examples.values_list("split", flat=True))
                 self.stdout.write(f"{workload.slug} ({workload.kind}): {listed(splits)}")
