@@ -129,7 +129,7 @@ class Gateway:
             keys = gateway_keys()
         finally:
             connection.close()
-        self.keyfile.save(keys)
+        self.keyfile.write(keys)
         return keys
 
     async def authenticate(self, given: str) -> GatewayKey:

@@ -36,7 +36,7 @@ class KeyFile(Generic[T]):
             logger.warning("%s cannot be used: %s", self.path, type(error).__name__)
             return None
 
-    def save(self, table: T) -> None:
+    def write(self, table: T) -> None:
         """Keep a table where it is another than before; a disk that is full leaves the former."""
         if table == self.saved:
             return

@@ -41,13 +41,13 @@ def key_file(path: Path, key: str = KEY) -> KeyFile[Table]:
 
 
 def test_a_table_comes_back_as_it_was(tmp_path: Path) -> None:
-    key_file(tmp_path / "var" / "keys").save(TABLE)
+    key_file(tmp_path / "var" / "keys").write(TABLE)
     assert key_file(tmp_path / "var" / "keys").load() == TABLE
 
 
 def test_it_tells_nothing_to_whoever_has_only_the_file(tmp_path: Path) -> None:
     path = tmp_path / "keys"
-    key_file(path).save(TABLE)
+    key_file(path).write(TABLE)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert list(tmp_path.iterdir()) == [path]
     written = path.read_bytes()
@@ -60,26 +60,26 @@ def test_without_a_file_or_with_one_that_is_of_no_use_there_is_no_table(
     path = tmp_path / "keys"
     assert key_file(path).load() is None
     assert not caplog.text
-    key_file(path).save(TABLE)
+    key_file(path).write(TABLE)
     assert key_file(path, "another" * 8).load() is None
     whole = path.read_text()
     for damaged in ("", whole[:-7], "ü"):
         path.write_text(damaged)
         assert key_file(path).load() is None
     assert caplog.text.count("cannot be used") == 4
-    KeyFile(path, KEY, dict[str, int]).save({"of another version": 1})
+    KeyFile(path, KEY, dict[str, int]).write({"of another version": 1})
     assert key_file(path).load() is None
 
 
 def test_it_is_written_only_when_the_table_changes(tmp_path: Path) -> None:
     path = tmp_path / "keys"
     file = key_file(path)
-    file.save(TABLE)
+    file.write(TABLE)
     first = path.stat().st_ino
-    file.save(dict(TABLE))
+    file.write(dict(TABLE))
     assert path.stat().st_ino == first
     changed = {name: replace(key, project="renamed") for name, key in TABLE.items()}
-    file.save(changed)
+    file.write(changed)
     assert key_file(path).load() == changed
 
 
@@ -88,13 +88,13 @@ def test_where_it_cannot_be_written_the_former_stays(
 ) -> None:
     path = tmp_path / "keys"
     file = key_file(path)
-    file.save(TABLE)
+    file.write(TABLE)
 
     def full(fd: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    file.save({})
+    file.write({})
     assert "is not renewed" in caplog.text
     assert key_file(path).load() == TABLE
     assert list(tmp_path.iterdir()) == [path]
