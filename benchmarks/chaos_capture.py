@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from machine import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -389,12 +390,7 @@ def goal(name: str, value: int) -> None:
 
 def print_machine(seed: int) -> None:
     """Print what it ran on."""
-    processor = next(
-        line.split(":")[1].strip()
-        for line in Path("/proc/cpuinfo").read_text("ascii").splitlines()
-        if line.startswith("model name")
-    )
-    print(f"\n{processor}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; Python "
+    print(f"\n{machine()}; Python "
           f"{sys.version.split()[0]}; {CLIENTS} clients, seed {seed}\n")  # fmt: skip
 
 

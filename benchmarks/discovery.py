@@ -29,10 +29,13 @@ from sklearn.metrics import homogeneity_completeness_v_measure
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from machine import machine  # noqa: E402
 from prompt_families import Call, families, hard_families  # noqa: E402
 
-from factory.discover import signature  # noqa: E402
+from factory.digest import canonical_json, digest_of  # noqa: E402
+from factory.discover import instruction_of  # noqa: E402
 from factory.messages import Json, text_of  # noqa: E402
+from factory.redact import PLACEHOLDER  # noqa: E402
 from factory.skeletons import Skeletons  # noqa: E402
 
 SETS = ("ticket_routing", "voice_extraction")
@@ -53,6 +56,20 @@ json.dump({"groups": groups, "seconds": time.perf_counter() - start}, sys.stdout
 """
 
 
+def signature(messages: list[Json], params: Json) -> str:
+    """Return the digest of a request's fixed part: instruction, tools and answer format.
+
+    Calls of one prompt template share it, whatever their variable part.
+    """
+    fixed = {
+        "instruction": instruction_of(messages),
+        "tools": params.get("tools"),
+        "response_format": params.get("response_format"),
+    }
+    # How many values a call held before this one says nothing about its template.
+    return digest_of(PLACEHOLDER.sub("[]", canonical_json(fixed).decode()))
+
+
 def main() -> None:
     """Group the mix each way, print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -67,7 +84,7 @@ def main() -> None:
     calls = mixed(arguments.data, arguments.seed)
     origins = [family for family, _, _ in calls]
     print(f"{len(calls)} calls of {len(set(origins))} families, seed {arguments.seed}")
-    print(f"{os.cpu_count()} cores, {processor()}, Python {platform.python_version()}\n")
+    print(f"{machine()}, Python {platform.python_version()}\n")
     online, skeletons, paths = grouped_online(calls)
     batches = grouped_in_batches(calls)
     rows = {
@@ -232,14 +249,6 @@ def print_paths(paths: dict[str, list[float]]) -> None:
         figures = "".join(f"{value:9.0f}" for value in [*at, sum(ordered) / len(ordered)])
         print(f"{name:32}{figures}")
     print()
-
-
-def processor() -> str:
-    """Name the processor as /proc/cpuinfo does, else as Python does."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor()
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from pathlib import Path
 from statistics import median
 
 from loopback import CHUNKS, TEXT, Load, drive, request_bytes
+from machine import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -137,12 +138,7 @@ def main() -> None:
 def show(targets: list[Target], captured: int) -> None:
     """Print the table, the machine and the goals."""
     direct, ours, litellm = targets
-    processor = next(
-        line.split(":")[1].strip()
-        for line in Path("/proc/cpuinfo").read_text("ascii").splitlines()
-        if line.startswith("model name")
-    )
-    print(f"\n{processor}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; Python "
+    print(f"\n{machine()}; Python "
           f"{sys.version.split()[0]}, LiteLLM {LITELLM.partition('==')[2]}; request "
           f"{len(TICKET)} characters, answer {len(TEXT)}, stream {CHUNKS} chunks\n")  # fmt: skip
     print(f"{'medians of ' + str(len(ours.rates)) + ' rounds':<18}{'req/s':>9}{'p50 ms':>9}"

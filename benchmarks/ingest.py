@@ -12,7 +12,6 @@ Then the processor time of the door's stages, each for itself in one process.
 
 import argparse
 import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -35,12 +34,13 @@ django.setup()
 import orjson  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.db import connection, transaction  # noqa: E402
+from machine import machine  # noqa: E402
 
 from factory.call_rows import COLUMNS, PAYLOAD_COLUMNS  # noqa: E402
 from factory.dedupe import input_digest  # noqa: E402
 from factory.embedded import Postgres  # noqa: E402
 from factory.intake import entries_of, read_entry  # noqa: E402
-from factory.messages import record_from_line, turns_of  # noqa: E402
+from factory.messages import parse_json, record_from_log, turns_of  # noqa: E402
 from factory.models import Project  # noqa: E402
 from factory.redact import Policy, Redactor, redacted  # noqa: E402
 from factory.sample import generate  # noqa: E402
@@ -61,10 +61,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     asked = parser.parse_args()
     log = b"".join(lines(asked.calls, asked.seed))
-    print(
-        f"{os.cpu_count()} cores, {processor()}; {asked.calls:,} calls, "
-        f"{len(log) / asked.calls:,.0f} bytes each\n"
-    )
+    print(f"{machine()}; {asked.calls:,} calls, {len(log) / asked.calls:,.0f} bytes each\n")
     with ExitStack() as running:
         running.enter_context(Postgres(VAR / "postgres"))
         call_command("migrate", verbosity=0)
@@ -79,14 +76,6 @@ def main() -> None:
     harder = median(blocks / ours for ours, _, blocks in rounds)
     print(f"against blocks written out beforehand: {harder:.2f}")
     print(f"ingest-ratio {ratio:.2f} goal {GOAL} {'met' if ratio >= GOAL else 'short'}")
-
-
-def processor() -> str:
-    """Name the processor."""
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.machine()
 
 
 def lines(count: int, seed: int) -> Iterator[bytes]:
@@ -231,7 +220,7 @@ def print_stages(project: Project, log: bytes) -> None:
     maker, policy = capture.row_maker(project, "import"), Policy.from_json(project.redaction)
     part = log[: log.index(b"\n", len(log) * STAGED // log.count(b"\n")) + 1]
     entries = list(entries_of([part]))
-    records = [record_from_line(entry.raw) for entry in entries]
+    records = [record_from_log(parse_json(entry.raw)) for entry in entries]
     clean = [redacted(record, policy) for record in records]
     turns = [turns_of(record.request) for record in clean]
     texts = [{"messages": m, "response": r.response} for m, r in zip(turns, clean, strict=True)]

@@ -10,7 +10,6 @@ environment of its own, counted the same way.
 
 import argparse
 import json
-import os
 import re
 import subprocess
 import sys
@@ -20,12 +19,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from machine import machine
 from redaction_texts import LOCALES, Text, texts
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from factory.redact import NUMBERS, PLACEHOLDER, Redactor  # noqa: E402 - after the path
+from factory.redact import NUMBERS, PLACEHOLDER, Redactor, parts_of  # noqa: E402 - after the path
 
 PRESIDIO = "presidio-analyzer==2.2.366"
 PRESIDIO_PYTHON = ROOT / "var" / "benchmark" / "presidio" / "bin" / "python"
@@ -63,21 +63,13 @@ def main() -> None:
         print(f"redaction-{name} {value:.4f} goal {GOALS[name]} {met}")
 
 
-def machine() -> str:
-    """Name the processor and say how many cores there are."""
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{os.cpu_count()} cores, {models[0] if models else 'unknown processor'}"
-
-
 def found_by_us(text: str) -> list[Find]:
     """Read the finds off the redacted text: what its placeholders stand for in the original."""
     redactor = Redactor()
     redacted = redactor.text(text)
     stands_for = {placeholder: same for (_, same), placeholder in redactor.seen.items()}
     placeholders, kept = PLACEHOLDER.findall(redacted), PLACEHOLDER.split(redacted)
-    kinds = [placeholder[1:-1].rpartition("_")[0] for placeholder in placeholders]
+    kinds = [parts_of(placeholder)[0] for placeholder in placeholders]
     pattern = literal(kept[0])
     for placeholder, kind, after in zip(placeholders, kinds, kept[1:], strict=True):
         # The redactor knows a value without its case and a number without its separators.

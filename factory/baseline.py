@@ -4,8 +4,6 @@ TF-IDF of words and of parts of words, and logistic regression, judged only on r
 seen: five folds that never cut through a group of near copies.
 """
 
-import hashlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,9 +14,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from factory.folds import FOLDS, folds_of
 from factory.intervals import Share, wilson
 
-FOLDS = 5
 MIN_ROWS = 50  # fewer say nothing
 CHARACTERS = 20_000  # features of parts of words; more find no more, and take longer
 CURVE = 20  # points of the coverage curve
@@ -75,7 +73,7 @@ def linear_baseline(rows: Sequence[Row], features: csr_matrix | None = None) -> 
     with threadpool_limits(1):
         known = features_of([row.text for row in rows]) if features is None else features
         names, own = np.unique([row.label for row in rows], return_inverse=True)
-        predicted, sureness = _out_of_fold(known, own, folds_of(rows))
+        predicted, sureness = _out_of_fold(known, own, folds_of([row.group for row in rows], own))
     hits = predicted == own
     return Linear(
         accuracy=wilson(int(hits.sum()), len(rows)),
@@ -95,20 +93,6 @@ def coverage_curve(hits: NDArray[np.bool_], sureness: Floats) -> list[Point]:
 def coverage_at(curve: Sequence[Point], agreement: float) -> float:
     """Return the largest share of the rows on which the model agrees that often; 0 for none."""
     return max((p.coverage for p in curve if p.agreement >= agreement), default=0.0)
-
-
-def folds_of(rows: Sequence[Row]) -> NDArray[np.intp]:
-    """Deal whole groups out to folds, label by label in hash order: stratified, and no leak."""
-    labels = {name: at for at, name in enumerate(sorted({row.label for row in rows}))}
-    first = {row.group: labels[row.label] for row in reversed(rows)}
-    dealt: Counter[int] = Counter()
-    of_group: dict[str, int] = {}
-    for group in sorted(first, key=lambda g: hashlib.sha256(g.encode()).digest()):
-        label = first[group]
-        # Starting each label at another fold keeps many rare labels from piling up in the first.
-        of_group[group] = (dealt[label] + label) % FOLDS
-        dealt[label] += 1
-    return np.array([of_group[row.group] for row in rows])
 
 
 def _out_of_fold(

@@ -8,27 +8,11 @@ from typing import Any
 
 import orjson
 
-from factory.digest import canonical_json, digest_of
 from factory.messages import Json, text_of
-from factory.redact import PLACEHOLDER
 
 MAX_LABELS = 200  # more distinct short answers than this are not a label set
 MAX_LABEL_LENGTH = 60
 MOST = 0.8  # of the answers: production models break their format now and then
-
-
-def signature(messages: list[Json], params: Json) -> str:
-    """Return the digest of a request's fixed part: instruction, tools and answer format.
-
-    Calls of one prompt template share it, whatever their variable part.
-    """
-    fixed = {
-        "instruction": instruction_of(messages),
-        "tools": params.get("tools"),
-        "response_format": params.get("response_format"),
-    }
-    # How many values a call held before this one says nothing about its template.
-    return digest_of(PLACEHOLDER.sub("[]", canonical_json(fixed).decode()))
 
 
 def instruction_of(messages: list[Json]) -> str:

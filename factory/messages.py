@@ -137,11 +137,6 @@ def record_from_json(value: Json) -> CallRecord:
     return CallRecord(**{**value, "created_at": datetime.fromtimestamp(value["created_at"], UTC)})
 
 
-def record_from_line(raw: bytes) -> CallRecord:
-    """Read one line of a log file; `InvalidInput` names the first wrong field."""
-    return record_from_log(parse_json(raw))
-
-
 def record_from_log(value: Any) -> CallRecord:
     """Read one parsed line of a log file; `InvalidInput` names the first wrong field."""
     try:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from factory.redact import PLACEHOLDER
+from factory.redact import PLACEHOLDER, parts_of
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ def pieces(text: str) -> Iterator[Piece]:
     for match in PLACEHOLDER.finditer(text):
         if match.start() > at:
             yield Piece(text[at : match.start()])
-        yield Piece(match[0], kind_of(match[0]))
+        yield Piece(match[0], parts_of(match[0])[0])
         at = match.end()
     if at < len(text):
         yield Piece(text[at:])
@@ -29,9 +29,4 @@ def pieces(text: str) -> Iterator[Piece]:
 
 def counted(text: str) -> dict[str, int]:
     """Count the different values that were taken out of a text, by kind."""
-    return dict(Counter(kind_of(found) for found in set(PLACEHOLDER.findall(text))))
-
-
-def kind_of(placeholder: str) -> str:
-    """Return the kind in `[EMAIL_1]`."""
-    return placeholder[1:-1].rpartition("_")[0]
+    return dict(Counter(parts_of(found)[0] for found in set(PLACEHOLDER.findall(text))))

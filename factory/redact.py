@@ -79,6 +79,12 @@ def check_policy(policy: Policy) -> None:
         name_analyzer()
 
 
+def parts_of(placeholder: str) -> tuple[str, int]:
+    """Return the kind and the number in `[EMAIL_1]`."""
+    kind, _, number = placeholder[1:-1].rpartition("_")
+    return kind, int(number)
+
+
 def redacted(record: CallRecord, policy: Policy) -> CallRecord:
     """Return the call redacted, with its counts; one that was redacted before, as it is."""
     if record.redactions is not None:
@@ -118,8 +124,8 @@ class Redactor:
         """
         whole = "\n".join(_lines(value))
         for placeholder in PLACEHOLDER.findall(whole):
-            kind, _, number = placeholder[1:-1].rpartition("_")
-            self.last[kind] = max(self.last[kind], int(number))
+            kind, number = parts_of(placeholder)
+            self.last[kind] = max(self.last[kind], number)
         detectors, topics = _scan(whole)
         self.topics |= topics
         return self._value(value, "") if detectors or self.always_looks else value

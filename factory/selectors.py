@@ -411,11 +411,6 @@ def example_counts(workload: Workload) -> dict[str, int]:
     return counts
 
 
-def example_of_workload(workload: Workload, example_id: int) -> Example:
-    """Return one example."""
-    return one(workload.examples.filter(pk=example_id), "example")
-
-
 def dataset_versions(workload: Workload) -> list[DatasetVersion]:
     """Return a workload's dataset versions, the newest first."""
     versions = DatasetVersion.objects.filter(dataset__workload=workload)

@@ -27,14 +27,6 @@ def teachers_of(project: Project) -> list[Teacher]:
     return list(project.teachers.select_related("upstream").order_by("name"))
 
 
-def teacher_of_project(project: Project, teacher_id: int) -> Teacher:
-    """Return one of a project's teachers."""
-    found = project.teachers.filter(pk=teacher_id).select_related("upstream").first()
-    if found is None:
-        raise NotFound("There is no such teacher, or it is not yours to see.")
-    return found
-
-
 def teacher_in_project(project: Project, name: str) -> Teacher:
     """Return a project's teacher by its name."""
     found = project.teachers.filter(name=name).select_related("upstream").first()

@@ -5,9 +5,8 @@ the label's own stays behind the best other one (normalized margin; Northcutt et
 judged by the answers to the most similar inputs, and so is the length of a free text.
 """
 
-import hashlib
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +18,10 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from factory.folds import FOLDS, folds_of
 from factory.messages import Json
 from labeling.answers import BrokenAnswer, check_output, labels_of
 
-FOLDS = 5
 NEIGHBOURS = 10
 CHUNK = 200  # rows whose similarities to all rows are held at a time
 CHARACTERS = 10_000  # features of parts of words; more find no more errors, and take longer
@@ -83,7 +82,7 @@ def _of_labels(rows: Sequence[Row], features: csr_matrix) -> Floats:
     if len(names) == 1:
         return np.zeros(len(rows))
     probabilities = np.zeros((len(rows), len(names)))
-    folds = _folds(rows, own)
+    folds = folds_of([row.group for row in rows], own)
     for fold in range(FOLDS):
         seen, unseen = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         known = np.unique(own[seen])
@@ -100,21 +99,6 @@ def _of_labels(rows: Sequence[Row], features: csr_matrix) -> Floats:
     # The margin goes from -1 (another label is certain) to 1 (this one is).
     margins: Floats = (1.0 - (given - probabilities.max(axis=1))) / 2.0
     return margins
-
-
-def _folds(rows: Sequence[Row], own: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Deal whole groups out to folds, label by label in hash order: stratified, and no leak."""
-    of_group: dict[str, int] = {}
-    first_label = {
-        row.group: int(label) for row, label in zip(reversed(rows), own[::-1], strict=True)
-    }
-    dealt: Counter[int] = Counter()
-    for group in sorted(first_label, key=lambda g: hashlib.sha256(g.encode()).digest()):
-        label = first_label[group]
-        # Starting each label at another fold keeps many rare labels from piling up in the first.
-        of_group[group] = (dealt[label] + label) % FOLDS
-        dealt[label] += 1
-    return np.array([of_group[row.group] for row in rows])
 
 
 # --- JSON and text --------------------------------------------------------------------------------

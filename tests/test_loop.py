@@ -1,6 +1,5 @@
 """The loop in one walk: captured calls in, a published and downloaded GGUF out."""
 
-import json
 import uuid
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +15,7 @@ from distill.models import DistillationRun, Evaluation
 from distill.services.evaluate import run_evaluation
 from distill.services.publish import move_alias, publish
 from distill.services.train import run_work, start_run
-from factory.messages import record_from_line
+from factory.messages import record_from_log
 from factory.models import CapturedCall, Example, Project
 from factory.sample import SampleCall, generate, vocabulary_text
 from factory.services import jobs
@@ -41,22 +40,18 @@ PRICES = {TEACHER: {"input": 5.0, "output": 20.0}}
 
 def captured(project: Project, sample: list[SampleCall]) -> None:
     records = [
-        record_from_line(
-            b'{"id": "%s", "started_at": %d, "request": %s, "response": %s}'
-            % (call.id.encode(), call.started_at, as_json(call.request), answer(call.gold))
+        record_from_log(
+            {
+                "id": call.id,
+                "started_at": call.started_at,
+                "request": call.request,
+                "response": call_record("", call.gold).response,
+            }
         )
         for call in sample
     ]
     assert record_calls(project, records, CapturedCall.Source.IMPORT) == CALLS
     assert record_calls(project, records, CapturedCall.Source.IMPORT) == 0
-
-
-def as_json(value: object) -> bytes:
-    return json.dumps(value).encode()
-
-
-def answer(text: str) -> bytes:
-    return as_json(call_record("", text).response)
 
 
 def test_calls_become_a_student_that_a_client_downloads(

@@ -17,7 +17,7 @@ from django.utils import timezone
 from factory.answers import BrokenAnswer, check_output
 from factory.errors import InvalidInput, Unavailable
 from factory.models import CapturedCall, Feedback, Project
-from factory.redact import PLACEHOLDER, Policy, Redactor
+from factory.redact import PLACEHOLDER, Policy, Redactor, parts_of
 from factory.selectors import calls_by_reference
 
 Kind = Feedback.Kind
@@ -152,7 +152,7 @@ def _redacted(project: Project, value: Any) -> Any:
     def apart(match: re.Match[str]) -> str:
         if match[0] not in made:
             return match[0]
-        kind, _, number = match[0][1:-1].rpartition("_")
-        return f"[{kind}_{NUMBERED_FROM + int(number)}]"
+        kind, number = parts_of(match[0])
+        return f"[{kind}_{NUMBERED_FROM + number}]"
 
     return PLACEHOLDER.sub(apart, text)

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from factory.discover import infer_kind, signature, slug_for
-from tests.conftest import INSTRUCTION, ticket_messages
+from factory.discover import infer_kind, slug_for
+from tests.conftest import INSTRUCTION
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 
@@ -60,19 +60,6 @@ def test_anything_else_is_text(outputs: list[str]) -> None:
 @pytest.mark.parametrize("asked", ["json", 5, {"json_schema": "x"}, {"json_schema": {"schema": 1}}])
 def test_a_strange_answer_format_is_no_schema(asked: Any) -> None:
     assert kind_of(["a text"], "", {"response_format": asked}) == "generation"
-
-
-def test_calls_of_one_template_share_a_signature() -> None:
-    first = signature(ticket_messages("a"), {"temperature": 0})
-    assert first == signature(ticket_messages("b"), {"temperature": 1})
-    assert first != signature(ticket_messages("a", "Other."), {})
-    assert first != signature(ticket_messages("a"), {"tools": [{"type": "function"}]})
-    assert first != signature(ticket_messages("a"), {"response_format": {"type": "json_object"}})
-
-
-def test_a_placeholders_number_is_no_part_of_the_signature() -> None:
-    one, other = (ticket_messages("a", f"Write to [EMAIL_{n}].") for n in (1, 3))
-    assert signature(one, {}) == signature(other, {})
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from factory.messages import (
     output_of,
     parse_json,
     record_from_json,
-    record_from_line,
+    record_from_log,
     text_of,
     turns_of,
     variable_text,
@@ -34,7 +34,7 @@ def log_line(**fields: Any) -> dict[str, Any]:
 
 
 def test_a_log_line_becomes_a_record() -> None:
-    record = record_from_line(orjson.dumps(log_line()))
+    record = record_from_log(log_line())
     assert record.request_id == "call-1"
     assert record.created_at == datetime(2026, 9, 21, 14, 13, 36, tzinfo=UTC)
     assert record.latency_ms == 560
@@ -44,7 +44,7 @@ def test_a_log_line_becomes_a_record() -> None:
 
 
 def test_a_record_survives_the_spool() -> None:
-    record = record_from_line(orjson.dumps(log_line(response=None)))
+    record = record_from_log(log_line(response=None))
     assert record_from_json(orjson.loads(orjson.dumps(record.as_json()))) == record
 
 
@@ -68,7 +68,7 @@ def test_a_record_survives_the_spool() -> None:
 )
 def test_a_wrong_field_is_named(fields: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        record_from_line(orjson.dumps(log_line(**fields)))
+        record_from_log(log_line(**fields))
     assert caught.value.param == param
 
 

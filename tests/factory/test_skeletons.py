@@ -350,3 +350,15 @@ def test_tokens_joined_are_the_text(text: str) -> None:
     prompt = Prompt([system(text), user(text), user(text)])
     for channel in prompt.channels():
         assert "".join(tokens_of(channel)) == channel
+
+
+def test_a_placeholders_number_is_no_part_of_a_template() -> None:
+    rule = "Answer the customer of our bank in one polite sentence and write a copy to [EMAIL_{}]."
+    calls = [
+        ([{"role": "system", "content": rule.format(n % 3)}, {"role": "user", "content": said}], {})
+        for n, said in enumerate(f"{a} {b}" for a in LOOSE for b in LOOSE)
+    ]
+    assert len({match.signature for match in Skeletons().assign_all(calls)}) == 1
+
+
+LOOSE = ["when", "where is it", "my card", "a loan please", "stolen", "new address", "thanks"]

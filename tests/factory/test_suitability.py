@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from factory.baseline import Point, Row, coverage_at, coverage_curve, folds_of, linear_baseline
+from factory.baseline import Point, Row, coverage_at, coverage_curve, linear_baseline
 from factory.consistency import Consistency, Repeated, agreement, consistency_of, words_f1
 from factory.dedupe import input_digest
 from factory.discover import Kind
+from factory.folds import folds_of
 from factory.inputs import constant_share, histogram, prefix_share, words_known
 from factory.intervals import wilson
 from factory.measures import Profile, is_usable, profile_of
@@ -110,7 +111,8 @@ def test_the_curve_counts_the_surest_first() -> None:
 
 def test_near_copies_never_fall_into_two_folds() -> None:
     rows = [Row(f"t{at}", "x" if at % 3 else "y", f"g{at // 4}") for at in range(200)]
-    folds = folds_of(rows)
+    labels = np.array([row.label == "x" for row in rows], dtype=np.intp)
+    folds = folds_of([row.group for row in rows], labels)
     assert all(len({folds[at] for at in range(g, g + 4)}) == 1 for g in range(0, 200, 4))
     assert set(folds) == {0, 1, 2, 3, 4}
 

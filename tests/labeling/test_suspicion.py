@@ -5,7 +5,8 @@ from random import Random
 
 import pytest
 
-from labeling.suspicion import FOLDS, Row, suspicions
+from factory.folds import FOLDS
+from labeling.suspicion import Row, suspicions
 
 WORDS = {
     "billing": ["invoice", "charge", "refund", "payment", "receipt", "amount", "price", "bank"],
