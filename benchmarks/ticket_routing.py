@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--review", type=float, default=0.25, help="share a person looks at")
     parser.add_argument("--port", type=int, default=8011)
     parser.add_argument("--seed", type=int, default=42)
-    parser.add_argument("--var", type=Path, default=ROOT / "var" / "benchmark")
+    parser.add_argument("--var", type=Path, default=ROOT / "var" / "benchmark" / "tickets")
     arguments = parser.parse_args()
     if not arguments.data.is_dir():
         sys.exit(f"skipped: {arguments.data} is not there")

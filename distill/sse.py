@@ -3,12 +3,11 @@
 Whatever an upstream sends, nothing here raises: what cannot be read is left out.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import orjson
 
-Json = dict[str, Any]
+from factory.messages import Json, object_of, objects_in, string_of
 
 MAX_INDEX = 128  # of choices and tool calls: a number from outside must not size ours
 MAX_LINE = 8 * 1024 * 1024
@@ -57,7 +56,7 @@ class Stream:
             return
         if isinstance(event, dict):
             self._answer.add(event)
-            self.is_ended = self.is_ended or _text(event.get("type")) in ENDS
+            self.is_ended = self.is_ended or string_of(event.get("type")) in ENDS
 
 
 class _Choices:
@@ -81,7 +80,7 @@ class _Choices:
         for name in ("usage", "error"):
             if chunk.get(name):
                 self.tail[name] = chunk[name]
-        for piece in _objects(chunk.get("choices")):
+        for piece in objects_in(chunk.get("choices")):
             index = _index(piece)
             if index is not None:
                 choice = self.choices.setdefault(index, _Choice())
@@ -115,17 +114,17 @@ class _Choice:
 
     def add(self, piece: Json) -> bool:
         """Add a chunk's part of this choice; tell whether it held something of the answer."""
-        delta = _object(piece.get("delta"))
-        self.finish_reason = _text(piece.get("finish_reason")) or self.finish_reason
-        self.role = _text(delta.get("role")) or self.role
+        delta = object_of(piece.get("delta"))
+        self.finish_reason = string_of(piece.get("finish_reason")) or self.finish_reason
+        self.role = string_of(delta.get("role")) or self.role
         added = self._add_text("text", piece.get("text"))
         for name in TEXTS:
             added = self._add_text(name, delta.get(name)) or added
-        for call in _objects(delta.get("tool_calls")):
+        for call in objects_in(delta.get("tool_calls")):
             added = self._add_tool(call) or added
         if isinstance(delta.get("function_call"), dict):  # the form before tools
             added = self._add_tool({"index": 0, "function": delta["function_call"]}) or added
-        for name, values in _object(piece.get("logprobs")).items():
+        for name, values in object_of(piece.get("logprobs")).items():
             if isinstance(values, list):
                 self.logprobs.setdefault(name, []).extend(values)
         return added
@@ -168,9 +167,9 @@ class _Tool:
         self.parts: dict[str, list[str]] = {"name": [], "arguments": []}
 
     def add(self, piece: Json) -> None:
-        self.id = _text(piece.get("id")) or self.id
-        self.type = _text(piece.get("type")) or self.type
-        for name, value in _object(piece.get("function") or piece.get("custom")).items():
+        self.id = string_of(piece.get("id")) or self.id
+        self.type = string_of(piece.get("type")) or self.type
+        for name, value in object_of(piece.get("function") or piece.get("custom")).items():
             if isinstance(value, str):
                 self.parts.setdefault(name, []).append(value)
 
@@ -191,7 +190,7 @@ class _Responses:
         self.texts: dict[int, list[str]] = {}  # of items that are not done
 
     def add(self, event: Json) -> None:
-        kind = _text(event.get("type"))
+        kind = string_of(event.get("type"))
         if isinstance(event.get("response"), dict):
             self.base = event["response"]
             self.is_finished = self.is_finished or kind in ENDS
@@ -202,7 +201,7 @@ class _Responses:
         elif kind in {"response.output_item.added", "response.output_item.done"}:
             index = _index(event, "output_index")
             if index is not None:
-                self.items[index] = _object(event.get("item"))
+                self.items[index] = object_of(event.get("item"))
             if kind.endswith("done"):
                 self.texts.pop(index or 0, None)
 
@@ -228,19 +227,6 @@ class _Responses:
         if item.get("type") == "reasoning":
             return {**item, "summary": [{"type": "summary_text", "text": said}]}
         return {**item, "content": [{"type": "output_text", "text": said}]}
-
-
-def _objects(value: object) -> Iterator[Json]:
-    items = value if isinstance(value, list) else []
-    return (item for item in items if isinstance(item, dict))
-
-
-def _object(value: object) -> Json:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
 
 
 def _index(piece: Json, name: str = "index") -> int | None:

@@ -11,7 +11,7 @@ import orjson
 from factory.dedupe import input_digest
 from factory.dialects import chat_form
 from factory.endpoints import FOREIGN_FIELDS
-from factory.messages import CallRecord, Json, first_choice, turns_of
+from factory.messages import CallRecord, Json, first_choice, object_of, turns_of
 from factory.partitions import call_id
 from factory.payloads import Packer
 from factory.prices import PriceBook
@@ -130,8 +130,8 @@ def _answer_columns(
     record: CallRecord, response: Json | None, model: str, prices: PriceBook
 ) -> dict[str, Any]:
     answer = response or {}
-    usage = _object(answer.get("usage"))
-    details = _object(usage.get("prompt_tokens_details"))
+    usage = object_of(answer.get("usage"))
+    details = object_of(usage.get("prompt_tokens_details"))
     answered_by = str(answer.get("model") or "")[:200]
     prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
     tokens = (prompt, completion, _count(details.get("cached_tokens")) or 0)
@@ -144,10 +144,6 @@ def _answer_columns(
         "finish_reason": str(first_choice(answer).get("finish_reason") or "")[:40],
         "cost_usd": prices.cost((answered_by, model), record.provider, day, tokens),
     }
-
-
-def _object(value: object) -> Json:
-    return value if isinstance(value, dict) else {}
 
 
 def _count(value: object) -> int | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from factory.digest import canonical_json
-from factory.messages import Json
+from factory.messages import Json, object_of, objects_in, string_of
 
 FINISHES = {"max_output_tokens": "length", "content_filter": "content_filter"}
 RENAMED_USAGE = {
@@ -38,14 +38,14 @@ def _from_prompt(request: Json) -> Json:
 
 
 def _from_texts(response: Json) -> Json:
-    if not any("text" in choice for choice in _objects(response.get("choices"))):
+    if not any("text" in choice for choice in objects_in(response.get("choices"))):
         return response
     choices = [
         {
             **{name: value for name, value in choice.items() if name != "text"},
             "message": {"role": "assistant", "content": choice.get("text")},
         }
-        for choice in _objects(response["choices"])
+        for choice in objects_in(response["choices"])
     ]
     return {**response, "object": "chat.completion", "choices": choices}
 
@@ -60,10 +60,10 @@ def _from_vectors(response: Json) -> Json:
     """Keep what was billed and how large the vectors were; the vectors teach no student."""
     if not isinstance(response.get("data"), list):
         return response
-    vectors = [vector.get("embedding") for vector in _objects(response["data"])]
+    vectors = [vector.get("embedding") for vector in objects_in(response["data"])]
     dimensions = len(vectors[0]) if vectors and isinstance(vectors[0], list) else None
     rest = {name: value for name, value in response.items() if name != "data"}
-    usage = _object(response.get("usage"))
+    usage = object_of(response.get("usage"))
     return {
         **rest,
         "object": "chat.completion",
@@ -81,24 +81,24 @@ def _from_input(request: Json) -> Json:
         messages.append({"role": "system", "content": request["instructions"]})
     given = request.get("input", [])
     if isinstance(given, list):
-        for item in _objects(given):
+        for item in objects_in(given):
             _add_item(messages, item)
     else:
         messages += _user(given)
-    asked = {**rest, "messages": messages, **_format(_object(request.get("text")))}
+    asked = {**rest, "messages": messages, **_format(object_of(request.get("text")))}
     if isinstance(rest.get("tools"), list):
         asked["tools"] = [_tool(tool) for tool in rest["tools"]]
     if isinstance(rest.get("tool_choice"), dict):
         asked["tool_choice"] = _tool(rest["tool_choice"])
     if "max_output_tokens" in asked:
         asked["max_completion_tokens"] = asked.pop("max_output_tokens")
-    if effort := _object(asked.get("reasoning")).get("effort"):
+    if effort := object_of(asked.get("reasoning")).get("effort"):
         asked["reasoning_effort"] = effort
     return asked
 
 
 def _add_item(messages: list[Json], item: Json) -> None:
-    kind = _text(item.get("type", "message"))
+    kind = string_of(item.get("type", "message"))
     if kind in {"function_call", "custom_tool_call"}:
         last = messages[-1] if messages else {}
         if last.get("role") != "assistant":
@@ -116,7 +116,7 @@ def _content(content: object) -> Any:
     """Return a message's content with its parts under their names in chat."""
     if not isinstance(content, list):
         return content if isinstance(content, str) or content is None else _json(content)
-    parts = [_part(part) for part in _objects(content)]
+    parts = [_part(part) for part in objects_in(content)]
     texts = [part["text"] for part in parts if part.get("type") == "text"]
     if len(texts) == len(parts) and all(isinstance(text, str) for text in texts):
         return "".join(texts)
@@ -138,7 +138,7 @@ def _part(part: Json) -> Json:
 
 
 def _format(text: Json) -> Json:
-    wanted = _object(text.get("format"))
+    wanted = object_of(text.get("format"))
     verbosity = {"verbosity": text["verbosity"]} if "verbosity" in text else {}
     if wanted.get("type") == "json_schema":
         schema = {name: value for name, value in wanted.items() if name != "type"}
@@ -166,10 +166,10 @@ def _from_output(response: Json) -> Json:
     if not isinstance(response.get("output"), list):
         return response
     message: Json = {"role": "assistant", "content": None}
-    for item in _objects(response["output"]):
+    for item in objects_in(response["output"]):
         _add_output(message, item)
     kept = ("id", "model", "service_tier", "error", "previous_response_id")
-    usage = _object(response.get("usage"))
+    usage = object_of(response.get("usage"))
     return {
         **{name: response[name] for name in kept if response.get(name) is not None},
         **({"created": response["created_at"]} if "created_at" in response else {}),
@@ -180,7 +180,7 @@ def _from_output(response: Json) -> Json:
 
 
 def _add_output(message: Json, item: Json) -> None:
-    if _text(item.get("type")) in {"function_call", "custom_tool_call"}:
+    if string_of(item.get("type")) in {"function_call", "custom_tool_call"}:
         message.setdefault("tool_calls", []).append(_tool_call(item))
     elif item.get("type") == "reasoning":
         thought = "\n".join(_texts(item.get("summary"), "text"))
@@ -197,7 +197,7 @@ def _add_output(message: Json, item: Json) -> None:
 def _finish(response: Json, message: Json) -> str | None:
     if response.get("status") == "completed":
         return "tool_calls" if "tool_calls" in message else "stop"
-    why = _object(response.get("incomplete_details")).get("reason")
+    why = object_of(response.get("incomplete_details")).get("reason")
     return FINISHES.get(why) if isinstance(why, str) else None
 
 
@@ -217,21 +217,8 @@ def _json(value: object) -> str:
     return canonical_json(value).decode()
 
 
-def _objects(value: object) -> Iterator[Json]:
-    items = value if isinstance(value, list) else []
-    return (item for item in items if isinstance(item, dict))
-
-
-def _object(value: object) -> Json:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
 def _texts(parts: object, name: str) -> Iterator[str]:
-    return (part[name] for part in _objects(parts) if isinstance(part.get(name), str))
+    return (part[name] for part in objects_in(parts) if isinstance(part.get(name), str))
 
 
 FORMS = {

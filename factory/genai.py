@@ -20,6 +20,7 @@ from factory.messages import (
     MAX_METADATA_VALUE,
     CallRecord,
     Json,
+    objects_in,
 )
 
 DETAILS = "gen_ai.client.inference.operation.details"
@@ -265,7 +266,7 @@ def _usage(attributes: Json) -> Json | None:
 def _tools(attributes: Json) -> list[Json]:
     given = attributes.get("gen_ai.tool.definitions")
     if given is not None:
-        return [_tool(tool) for tool in _objects(_loaded(given, "gen_ai.tool.definitions"))]
+        return [_tool(tool) for tool in objects_in(_loaded(given, "gen_ai.tool.definitions"))]
     listed = _nested(attributes, "llm.tools")
     schemas = [_object(_object(tool.get("tool")).get("json_schema")) for tool in listed]
     functions = _nested(attributes, "llm.request.functions")
@@ -298,7 +299,7 @@ def _messages(attributes: Json, events: list[Json]) -> list[Json]:
         asked = _loaded(attributes["gen_ai.input.messages"], "gen_ai.input.messages")
         given = _loaded(attributes.get("gen_ai.system_instructions", []), "system_instructions")
         instructions = [{"role": "system", "parts": given}] if given else []
-        return [turn for item in _objects([*instructions, *asked]) for turn in _turns(item)]
+        return [turn for item in objects_in([*instructions, *asked]) for turn in _turns(item)]
     for prefix in ("llm.input_messages", "gen_ai.prompt"):
         if items := _nested(attributes, prefix):
             return [turn for item in items for turn in _turns(item)]
@@ -329,7 +330,7 @@ def _choices(attributes: Json, events: list[Json]) -> list[Json]:
 
 def _answers(attributes: Json, events: list[Json]) -> Iterable[Json]:
     if "gen_ai.output.messages" in attributes:
-        return _objects(_loaded(attributes["gen_ai.output.messages"], "gen_ai.output.messages"))
+        return objects_in(_loaded(attributes["gen_ai.output.messages"], "gen_ai.output.messages"))
     for prefix in ("llm.output_messages", "gen_ai.completion"):
         if items := _nested(attributes, prefix):
             return items
@@ -354,9 +355,9 @@ def _turns(item: Json) -> list[Json]:
         item = {**item, **nested}
     role = str(item.get("role") or "user")
     if isinstance(item.get("parts"), list):
-        return _from_parts(role, _objects(item["parts"]))
+        return _from_parts(role, objects_in(item["parts"]))
     turn: Json = {"role": role, "content": _content(item)}
-    if calls := [_tool_call(call) for call in _objects(item.get("tool_calls"))]:
+    if calls := [_tool_call(call) for call in objects_in(item.get("tool_calls"))]:
         turn["tool_calls"] = calls
     if role == "tool" and (answered := item.get("tool_call_id") or item.get("id")):
         turn["tool_call_id"] = answered
@@ -365,7 +366,7 @@ def _turns(item: Json) -> list[Json]:
 
 def _content(item: Json) -> Any:
     if "contents" in item:
-        parts = (_object(part.get("message_content")) for part in _objects(item["contents"]))
+        parts = (_object(part.get("message_content")) for part in objects_in(item["contents"]))
         return _joined([_part(part) for part in parts])
     content = item.get("content")
     if isinstance(content, str) and content.startswith("[{"):  # OpenLLMetry writes parts as JSON
@@ -438,10 +439,6 @@ def _named(events: Iterable[Json], name: str) -> list[Json]:
     return [event for event in events if event["name"] == name]
 
 
-def _objects(value: object) -> list[Json]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
 def _loaded(value: object, name: str) -> list[Any]:
     """Return a list that an attribute holds, as it is or as JSON."""
     loaded = _tried(value) if isinstance(value, str) else value
@@ -468,7 +465,7 @@ def _loose(values: Iterable[object], role: str) -> Iterator[Json]:
     for text in values:
         listed = _tried(text) if isinstance(text, str) else text
         if isinstance(listed, list):
-            yield from _objects(listed)
+            yield from objects_in(listed)
         elif isinstance(text, str):
             yield {"role": role, "content": text}
 
@@ -484,7 +481,7 @@ def _nested(attributes: Json, prefix: str) -> list[Json]:
                 inner = node.setdefault(step, {})
                 node = inner if isinstance(inner, dict) else {}
             node[last] = value
-    return _objects(_listed(root))
+    return objects_in(_listed(root))
 
 
 def _listed(node: Any) -> Any:

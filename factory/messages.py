@@ -43,6 +43,21 @@ def clean(value: Any, depth: int = 0) -> Any:
     return value
 
 
+def object_of(value: object) -> Json:
+    """Return a value that should be an object; an empty one where it is none."""
+    return value if isinstance(value, dict) else {}
+
+
+def objects_in(value: object) -> list[Json]:
+    """Return the objects of a value that should be a list of them."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def string_of(value: object) -> str:
+    """Return a value that should be a string; an empty one where it is none."""
+    return value if isinstance(value, str) else ""
+
+
 def text_of(content: object) -> str:
     """Return a message's text; the text parts of a multi-part content, joined by newlines."""
     if isinstance(content, str):

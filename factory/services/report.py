@@ -17,7 +17,7 @@ from factory.assumptions import assumed, checked_assumptions
 from factory.discover import Kind, infer_kind, instruction_of
 from factory.errors import InvalidInput
 from factory.measures import profile_of
-from factory.messages import Json, first_choice
+from factory.messages import first_choice, object_of
 from factory.models import (
     CallGroup,
     CallTally,
@@ -138,7 +138,7 @@ def as_sampled(call: CapturedCall) -> Sampled:
     """Return a call as the measures read it."""
     response = call.response or {}
     message = first_choice(response).get("message")
-    details = _object(_object(response.get("usage")).get("completion_tokens_details"))
+    details = object_of(object_of(response.get("usage")).get("completion_tokens_details"))
     hidden = details.get("reasoning_tokens")
     return Sampled(
         template=call.group_id or 0,
@@ -149,17 +149,13 @@ def as_sampled(call: CapturedCall) -> Sampled:
         status_code=call.status_code,
         finish_reason=call.finish_reason,
         is_partial=call.is_partial,
-        has_called_tools=bool(_object(message).get("tool_calls")),
+        has_called_tools=bool(object_of(message).get("tool_calls")),
         prompt_tokens=call.prompt_tokens,
         completion_tokens=call.completion_tokens,
         reasoning_tokens=hidden if isinstance(hidden, int) else 0,
         latency_ms=call.latency_ms,
         redactions=call.redactions,
     )
-
-
-def _object(value: object) -> Json:
-    return value if isinstance(value, dict) else {}
 
 
 # --- counting -------------------------------------------------------------------------------------

@@ -354,7 +354,7 @@ def test_tokens_joined_are_the_text(text: str) -> None:
 
 def test_a_placeholders_number_is_no_part_of_a_template() -> None:
     rule = "Answer the customer of our bank in one polite sentence and write a copy to [EMAIL_{}]."
-    calls = [
+    calls: list[tuple[list[dict[str, Any]], dict[str, Any]]] = [
         ([{"role": "system", "content": rule.format(n % 3)}, {"role": "user", "content": said}], {})
         for n, said in enumerate(f"{a} {b}" for a in LOOSE for b in LOOSE)
     ]
