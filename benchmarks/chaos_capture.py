@@ -35,7 +35,7 @@ from machine import machine
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from factory import spool  # noqa: E402 - the path must be set first
+from factory.capture import spool  # noqa: E402 - the path must be set first
 from factory.embedded import Postgres, Redis  # noqa: E402
 from factory.processes import process  # noqa: E402
 

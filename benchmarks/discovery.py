@@ -3,10 +3,10 @@
 python benchmarks/discovery.py [--data FOLDER] [--seed 42]
 
 Mixes the logs of ticket_routing and voice_extraction with generated families of prompts
-(prompt_families.py), shuffled, and groups them three ways: by skeleton (`factory.skeletons`: call
-by call, in batches as the service does, and in batches of calls sorted by family), by the exact
-digest of the fixed part, and with drain3, a log template miner, in an environment of its own. The
-goals are for the batches.
+(prompt_families.py), shuffled, and groups them three ways: by skeleton
+(`factory.discovery.skeletons`: call by call, in batches as the service does, and in batches of
+calls sorted by family), by the exact digest of the fixed part, and with drain3, a log template
+miner, in an environment of its own. The goals are for the batches.
 """
 
 import argparse
@@ -33,10 +33,10 @@ from machine import machine  # noqa: E402
 from prompt_families import Call, families, hard_families  # noqa: E402
 
 from factory.digest import canonical_json, digest_of  # noqa: E402
-from factory.discover import instruction_of  # noqa: E402
+from factory.discovery.discover import instruction_of  # noqa: E402
+from factory.discovery.skeletons import Skeletons  # noqa: E402
 from factory.messages import Json, text_of  # noqa: E402
-from factory.redact import PLACEHOLDER  # noqa: E402
-from factory.skeletons import Skeletons  # noqa: E402
+from factory.redaction.redact import PLACEHOLDER  # noqa: E402
 
 SETS = ("ticket_routing", "voice_extraction")
 BATCH = 500  # calls

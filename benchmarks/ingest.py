@@ -36,14 +36,14 @@ from django.core.management import call_command  # noqa: E402
 from django.db import connection, transaction  # noqa: E402
 from machine import machine  # noqa: E402
 
-from factory.call_rows import COLUMNS, PAYLOAD_COLUMNS  # noqa: E402
+from factory.capture.call_rows import COLUMNS, PAYLOAD_COLUMNS  # noqa: E402
 from factory.dedupe import input_digest  # noqa: E402
+from factory.demo.sample import generate  # noqa: E402
 from factory.embedded import Postgres  # noqa: E402
-from factory.intake import entries_of, read_entry  # noqa: E402
+from factory.formats.intake import entries_of, read_entry  # noqa: E402
 from factory.messages import parse_json, record_from_log, turns_of  # noqa: E402
 from factory.models import Project  # noqa: E402
-from factory.redact import Policy, Redactor, redacted  # noqa: E402
-from factory.sample import generate  # noqa: E402
+from factory.redaction.redact import Policy, Redactor, redacted  # noqa: E402
 from factory.services import capture, imports  # noqa: E402
 from factory.services.projects import create_project  # noqa: E402
 

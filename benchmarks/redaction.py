@@ -25,7 +25,7 @@ from redaction_texts import LOCALES, Text, texts
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from factory.redact import NUMBERS, PLACEHOLDER, Redactor, parts_of  # noqa: E402 - after the path
+from factory.redaction.redact import NUMBERS, PLACEHOLDER, Redactor, parts_of  # noqa: E402 - after the path
 
 PRESIDIO = "presidio-analyzer==2.2.366"
 PRESIDIO_PYTHON = ROOT / "var" / "benchmark" / "presidio" / "bin" / "python"

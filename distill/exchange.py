@@ -11,7 +11,7 @@ import orjson
 
 from distill.sse import Stream
 from distill.visit import Send
-from factory.dialects import chat_form
+from factory.capture.dialects import chat_form
 from factory.messages import (
     MAX_METADATA_KEY,
     MAX_METADATA_PAIRS,
@@ -20,7 +20,7 @@ from factory.messages import (
     Json,
     clean,
 )
-from factory.redact import Policy
+from factory.redaction.redact import Policy
 
 logger = logging.getLogger(__name__)
 

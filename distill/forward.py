@@ -17,7 +17,7 @@ from distill.exchange import Call
 from distill.routing import Choice, Target
 from distill.upstreams import PAUSE_SECONDS, CircuitOpen, Health, Upstreams, retry_pause
 from distill.wire import Answer, Client
-from factory.endpoints import address, key_header
+from factory.capture.endpoints import address, key_header
 from factory.errors import UnderstudyError, UpstreamFailed
 from factory.messages import Json
 

@@ -34,7 +34,8 @@ from distill.selectors.gateway import GatewayKey, gateway_keys
 from distill.upstreams import CircuitOpen
 from distill.visit import Receive, Scope, Send, Visit, visit_of
 from distill.wire import Client
-from factory.endpoints import FOREIGN_FIELDS, passed_headers, passed_query
+from factory.capture.endpoints import FOREIGN_FIELDS, passed_headers, passed_query
+from factory.capture.spool import SpoolWriter, status
 from factory.errors import (
     InvalidInput,
     NotAuthenticated,
@@ -43,9 +44,8 @@ from factory.errors import (
     UnderstudyError,
 )
 from factory.messages import Json
-from factory.redact import redacted
+from factory.redaction.redact import redacted
 from factory.services.keys import hash_key
-from factory.spool import SpoolWriter, status
 
 logger = logging.getLogger(__name__)
 

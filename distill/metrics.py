@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from distill.upstreams import Upstreams
-from factory.spool import SpoolStatus
+from factory.capture.spool import SpoolStatus
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX = "understudy_gateway_"

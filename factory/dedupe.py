@@ -8,7 +8,7 @@ import orjson
 
 from factory.digest import digest_of
 from factory.messages import Json, text_of, variable_text
-from factory.redact import PLACEHOLDER
+from factory.redaction.redact import PLACEHOLDER
 
 
 def input_digest(messages: list[Json]) -> str:

@@ -8,14 +8,14 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 
-from factory.assumptions import ASSUMPTIONS, Assumption
-from factory.detectors import KINDS
 from factory.erasure import Sought
 from factory.errors import Conflict, InvalidInput
 from factory.models import ApiKey, CapturedCall, Example, Membership, Project, Upstream, Workload
 from factory.models.example import Split
-from factory.redact import Policy
+from factory.redaction.detectors import KINDS
+from factory.redaction.redact import Policy
 from factory.services.retention import MAX_DAYS
+from factory.suitability.assumptions import ASSUMPTIONS, Assumption
 
 
 @contextmanager

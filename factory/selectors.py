@@ -27,6 +27,7 @@ from django.db.models import (
 )
 from django.db.models.functions import Cast, Coalesce, Now
 
+from factory.capture.partitions import first_id
 from factory.errors import Forbidden, InvalidInput, NotAuthenticated, NotFound
 from factory.models import (
     ApiKey,
@@ -48,7 +49,6 @@ from factory.models import (
     Workload,
 )
 from factory.models.example import Split
-from factory.partitions import first_id
 from factory.services.keys import hash_key
 
 M = TypeVar("M", bound=Model)

@@ -17,7 +17,7 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 from factory import embedded
-from factory.spool import Sync
+from factory.capture.spool import Sync
 
 django_stubs_ext.monkeypatch()  # lets Django's classes be written with their types
 

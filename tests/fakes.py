@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from factory.demo_upstream import DemoUpstream, Receive, Scope, Send, read_body
+from factory.demo.upstream import DemoUpstream, Receive, Scope, Send, read_body
 
 # What a model is asked by; a script answers these, the rules only chat completions.
 ENDPOINTS = ("/chat/completions", "/completions", "/embeddings", "/responses")

@@ -15,9 +15,9 @@ from distill.models import DistillationRun, Evaluation
 from distill.services.evaluate import run_evaluation
 from distill.services.publish import move_alias, publish
 from distill.services.train import run_work, start_run
+from factory.demo.sample import SampleCall, generate, vocabulary_text
 from factory.messages import record_from_log
 from factory.models import CapturedCall, Example, Project
-from factory.sample import SampleCall, generate, vocabulary_text
 from factory.services import jobs
 from factory.services.capture import record_calls
 from factory.services.curate import curate

@@ -19,8 +19,8 @@ from django.db import connection
 from distill.gpu.tiny_base import build
 from distill.models import Artifact, DistillationRun, Evaluation, TrainingPoint
 from distill.services.train import start_run
+from factory.demo.sample import vocabulary_text
 from factory.models import Job, Project, Workload
-from factory.sample import vocabulary_text
 from factory.services.freeze import freeze
 from factory.services.projects import save_upstream
 from labeling.models import Label, TeacherReply

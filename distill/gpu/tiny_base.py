@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from distill.jobdir import write_atomically
 from distill.spec import PROFILE_FILE, BaseProfile
-from factory.sample import vocabulary_text
+from factory.demo.sample import vocabulary_text
 
 SEED = 20261122
 VOCABULARY = 4096

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from distill.models import Route
 from distill.routing import RouteTable, Target
 from factory.models import ApiKey, Upstream
-from factory.redact import Policy
+from factory.redaction.redact import Policy
 from factory.services.projects import upstream_key
 from factory.vault import WrongKey
 

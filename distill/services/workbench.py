@@ -11,7 +11,7 @@ from django.conf import settings
 from distill.child import ChildFailedError, ChildStoppedError, run_child
 from distill.spec import SpecError
 from factory.errors import InvalidInput, JobCancelled, UnderstudyError
-from factory.intake import lines_of
+from factory.formats.intake import lines_of
 from factory.models import DatasetVersion, Job
 from factory.services import jobs
 from factory.storage import open_store

@@ -10,7 +10,7 @@ from ninja import Schema
 from factory.api import calls
 from factory.api.base import JobOut, SenderAuth, job_out, project_of
 from factory.errors import InvalidInput, NotFound
-from factory.intake import CHUNK, plain
+from factory.formats.intake import CHUNK, plain
 from factory.models import ImportJob
 from factory.services.idempotency import answer_once
 from factory.services.imports import import_body

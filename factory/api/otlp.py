@@ -8,11 +8,11 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from ninja import Router
 
-from factory import otlp
 from factory.api.base import SenderAuth, project_of
 from factory.decorators import RETRY_AFTER_SECONDS
 from factory.errors import TooLarge, Unavailable, UnderstudyError
-from factory.otlp import Batch
+from factory.formats import otlp
+from factory.formats.otlp import Batch
 from factory.services.otlp import take_batch
 
 router = Router(tags=["capture and curate"], auth=SenderAuth())

@@ -11,7 +11,7 @@ from factory.api.base import JobOut, job_out, project_of
 from factory.erasure import Sought
 from factory.errors import InvalidInput, NotFound
 from factory.models import ApiKey, Erasure
-from factory.redact import Policy
+from factory.redaction.redact import Policy
 from factory.selectors import erasure_of_project, erasures_of
 from factory.services.erase import confirm, erase_calls, start_erasure
 from factory.services.privacy import save_policy

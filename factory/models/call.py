@@ -15,10 +15,10 @@ from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 from uuid_utils.compat import uuid7
 
+from factory.capture.payloads import Packer
 from factory.messages import output_of, text_of
 from factory.models.project import Project
 from factory.models.workload import CallGroup, Workload
-from factory.payloads import Packer
 
 
 class CapturedCall(models.Model):

@@ -6,12 +6,19 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from factory.call_rows import BINARY_END, BINARY_HEAD, COLUMNS, PAYLOAD_COLUMNS, CallRow, RowMaker
+from factory.capture.call_rows import (
+    BINARY_END,
+    BINARY_HEAD,
+    COLUMNS,
+    PAYLOAD_COLUMNS,
+    CallRow,
+    RowMaker,
+)
 from factory.messages import CallRecord
 from factory.models import CallKey, CallPayload, CallTally, CapturedCall, Project, Upstream
 from factory.models.call import packer_of
 from factory.prices import PriceBook
-from factory.redact import Policy, redacted
+from factory.redaction.redact import Policy, redacted
 from factory.services.partitions import ensure_partitions
 
 CALLS, PAYLOADS = CapturedCall._meta.db_table, CallPayload._meta.db_table

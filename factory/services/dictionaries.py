@@ -13,10 +13,10 @@ from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from factory.capture.payloads import train_dictionary
 from factory.erasure import own_text_in
 from factory.models import CallPayload, PayloadDictionary, Project
 from factory.models.call import packer_of
-from factory.payloads import train_dictionary
 from factory.selectors import call_total
 
 FIRST_CALLS = 500  # a dictionary of fewer is worth little

@@ -13,7 +13,8 @@ from django.db import connection, transaction
 from django.db.models import OuterRef, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce, Greatest, Least
 
-from factory.discover import infer_kind, instruction_of, slug_for
+from factory.discovery.discover import infer_kind, instruction_of, slug_for
+from factory.discovery.skeletons import Skeletons, skeleton_from_json
 from factory.errors import Conflict
 from factory.messages import Json, output_of
 from factory.models import CallGroup, CallTally, CapturedCall, Project, Workload
@@ -21,7 +22,6 @@ from factory.selectors import proposals
 from factory.services.capture import ADD_TO_TALLY, CALLS, DAY, SUMS, TALLIES, TALLY_SUMS
 from factory.services.projects import create_workload
 from factory.services.search import index_calls
-from factory.skeletons import Skeletons, skeleton_from_json
 
 logger = logging.getLogger(__name__)
 

@@ -22,9 +22,10 @@ from django.utils import timezone
 from more_itertools import chunked
 
 from factory import vault
+from factory.capture.partitions import first_id
 from factory.erasure import ErasureReport, Sought
 from factory.errors import Conflict, InvalidInput, NotFound
-from factory.intake import MAX_STORED_BYTES, lines_of
+from factory.formats.intake import MAX_STORED_BYTES, lines_of
 from factory.models import (
     CallKey,
     CapturedCall,
@@ -40,8 +41,7 @@ from factory.models import (
     Project,
     Workload,
 )
-from factory.partitions import first_id
-from factory.redact import Policy, Redactor
+from factory.redaction.redact import Policy, Redactor
 from factory.services import jobs
 from factory.services.dictionaries import dictionaries_with_text_of
 from factory.storage import BlobStore, open_store

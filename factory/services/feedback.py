@@ -17,7 +17,7 @@ from django.utils import timezone
 from factory.answers import BrokenAnswer, check_output
 from factory.errors import InvalidInput, Unavailable
 from factory.models import CapturedCall, Feedback, Project
-from factory.redact import PLACEHOLDER, Policy, Redactor, parts_of
+from factory.redaction.redact import PLACEHOLDER, Policy, Redactor, parts_of
 from factory.selectors import calls_by_reference
 
 Kind = Feedback.Kind

@@ -13,11 +13,11 @@ from django.conf import settings
 from django.db.models.functions import Now
 from more_itertools import constrained_batches, peekable
 
-from factory.intake import MAX_STORED_BYTES, Entry, entries_of, lines_of, plain
+from factory.formats.intake import MAX_STORED_BYTES, Entry, entries_of, lines_of, plain
+from factory.formats.readers import Batch, Preparing, Readers, Recipe
+from factory.formats.refusals import Refusals
 from factory.models import CapturedCall, ImportJob, Job, PayloadDictionary, Project
-from factory.readers import Batch, Preparing, Readers, Recipe
-from factory.redact import Policy
-from factory.refusals import Refusals
+from factory.redaction.redact import Policy
 from factory.services import jobs
 from factory.services.capture import insert_rows, project_prices
 from factory.storage import open_store

@@ -15,12 +15,12 @@ from django.db.models import Q
 from django.utils import timezone
 
 from factory.errors import InvalidInput, Unavailable
-from factory.genai import Pieces
+from factory.formats.genai import Pieces
+from factory.formats.otlp import Batch
 from factory.messages import CallRecord, Json
 from factory.models import CallKey, CapturedCall, HeldSpan, Project
-from factory.otlp import Batch
-from factory.redact import Policy, Redactor
-from factory.seen import HashedPlaceholders
+from factory.redaction.redact import Policy, Redactor
+from factory.redaction.seen import HashedPlaceholders
 from factory.services.capture import record_calls
 
 logger = logging.getLogger(__name__)

@@ -5,8 +5,15 @@ from datetime import UTC, date, datetime
 
 from django.db import connection, transaction
 
+from factory.capture.partitions import (
+    first_id,
+    month_after,
+    month_in,
+    month_of,
+    partition_name,
+    start_of,
+)
 from factory.models import CallPayload, CallText, CapturedCall
-from factory.partitions import first_id, month_after, month_in, month_of, partition_name, start_of
 
 # Each with the column that carries the call's id.
 TABLES = {

@@ -1,7 +1,7 @@
 """What a project has taken out of its calls before they are first written."""
 
 from factory.models import Project
-from factory.redact import Policy, check_policy
+from factory.redaction.redact import Policy, check_policy
 
 
 def save_policy(project: Project, policy: Policy) -> None:

@@ -13,10 +13,8 @@ from django.db import transaction
 from django.db.models import Max, Min, QuerySet, Sum
 from pydantic import TypeAdapter, ValidationError
 
-from factory.assumptions import assumed, checked_assumptions
-from factory.discover import Kind, infer_kind, instruction_of
+from factory.discovery.discover import Kind, infer_kind, instruction_of
 from factory.errors import InvalidInput
-from factory.measures import profile_of
 from factory.messages import first_choice, object_of
 from factory.models import (
     CallGroup,
@@ -28,12 +26,14 @@ from factory.models import (
     Workload,
 )
 from factory.prices import PriceBook
-from factory.report import Facts, Report, report_of
-from factory.sampled import ERROR, Sampled
 from factory.selectors import proposals
 from factory.services import jobs
 from factory.services.capture import project_prices
-from factory.traffic import WINDOW_DAYS, Count, Traffic, traffic_of
+from factory.suitability.assumptions import assumed, checked_assumptions
+from factory.suitability.measures import profile_of
+from factory.suitability.report import Facts, Report, report_of
+from factory.suitability.sampled import ERROR, Sampled
+from factory.suitability.traffic import WINDOW_DAYS, Count, Traffic, traffic_of
 
 Subject = CallGroup | Workload
 Key = tuple[int | None, int | None]  # of a group or of a workload

@@ -13,9 +13,9 @@ from datetime import UTC, date, datetime, timedelta
 from django.db import OperationalError, connection, transaction
 from django.db.models import Max, QuerySet
 
+from factory.capture.partitions import first_id, month_after, start_of
 from factory.errors import InvalidInput
 from factory.models import CallGroup, CallKey, CapturedCall, Example, Feedback, Project, Workload
-from factory.partitions import first_id, month_after, start_of
 from factory.services.erase import delete_calls
 from factory.services.partitions import drop_partition, ensure_partitions, months_present
 

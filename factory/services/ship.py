@@ -26,10 +26,10 @@ from django.db import (
 from kombu.exceptions import OperationalError as BrokerAway
 from more_itertools import constrained_batches
 
-from factory import spool
+from factory.capture import spool
+from factory.capture.frames import Frame, is_abandoned
+from factory.capture.losses import Loss, loss_files, read_losses
 from factory.errors import Unavailable
-from factory.frames import Frame, is_abandoned
-from factory.losses import Loss, loss_files, read_losses
 from factory.messages import CallRecord, record_from_json
 from factory.models import CapturedCall, CaptureLoss, Project
 from factory.services.capture import record_calls

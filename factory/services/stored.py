@@ -11,7 +11,7 @@ from psycopg.errors import QueryCanceled
 from factory.errors import InvalidInput, NotFound
 from factory.messages import checked_metadata
 from factory.models import ApiKey, CapturedCall, Project
-from factory.redact import Policy, Redactor
+from factory.redaction.redact import Policy, Redactor
 from factory.selectors import calls_by_reference
 from factory.services.erase import erase_calls
 

@@ -14,9 +14,9 @@ from django.core.files.uploadhandler import FileUploadHandler, StopUpload
 from django.utils.datastructures import MultiValueDict
 
 from factory.errors import InvalidInput, TooLarge, UnderstudyError
+from factory.formats.readers import UploadReader
 from factory.models import ImportJob, Project
-from factory.readers import UploadReader
-from factory.redact import Policy
+from factory.redaction.redact import Policy
 from factory.services.imports import start_import
 
 

@@ -6,11 +6,11 @@ from typing import Any
 from django import template
 
 from factory.charts import Axis, Columns, Plot, axis, columns, plot
-from factory.inputs import Bin
 from factory.intervals import Share
-from factory.report import Report
-from factory.savings import Forecast
-from factory.traffic import Day
+from factory.suitability.inputs import Bin
+from factory.suitability.report import Report
+from factory.suitability.savings import Forecast
+from factory.suitability.traffic import Day
 
 register = template.Library()
 

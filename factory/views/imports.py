@@ -13,8 +13,8 @@ from factory import selectors
 from factory.decorators import signed_in, wants_json
 from factory.errors import InvalidInput
 from factory.formats.known import FORMATS
+from factory.formats.refusals import numbers_in
 from factory.models import ImportJob, Membership, Project
-from factory.refusals import numbers_in
 from factory.selectors import project_for_user
 from factory.services import jobs
 from factory.services.uploads import RedactedFile, RedactingHandler

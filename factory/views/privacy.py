@@ -13,8 +13,8 @@ from factory.errors import Conflict
 from factory.forms import ErasureForm, PolicyForm, RetentionForm, errors_in
 from factory.messages import text_of
 from factory.models import CapturedCall, Erasure, Membership, Project
-from factory.placeholders import Piece, counted, pieces
-from factory.redact import Policy, Redactor
+from factory.redaction.placeholders import Piece, counted, pieces
+from factory.redaction.redact import Policy, Redactor
 from factory.selectors import (
     PrivacyPage,
     erasure_of_project,

@@ -12,7 +12,7 @@ import pytest
 from distill.keyfile import KeyFile
 from distill.routing import RouteTable, Target
 from distill.selectors.gateway import GatewayKey
-from factory.redact import Policy
+from factory.redaction.redact import Policy
 
 KEY = "k" * 40
 Table = dict[str, GatewayKey]

@@ -8,7 +8,7 @@ import orjson
 import pytest
 from django.db import transaction
 
-from factory.endpoints import FOREIGN_FIELDS
+from factory.capture.endpoints import FOREIGN_FIELDS
 from factory.messages import CallRecord, parse_json
 from factory.models import CapturedCall, Project
 from factory.services.capture import record_calls

@@ -15,8 +15,8 @@ from urllib.request import urlopen
 import openai
 import pytest
 
-from factory.demo_upstream import DemoUpstream
-from factory.sample import QUEUES, SampleCall, generate
+from factory.demo.sample import QUEUES, SampleCall, generate
+from factory.demo.upstream import DemoUpstream
 from tests.fakes import Reply, ScriptedUpstream, completion, openai_error
 
 LABEL_SCHEMA: Any = {
@@ -259,7 +259,7 @@ def test_it_says_that_it_is_a_fake(base_url: str) -> None:
 
 
 def test_the_command_serves_and_says_where() -> None:
-    command = [sys.executable, "-m", "factory.demo_upstream", "--port", "0"]
+    command = [sys.executable, "-m", "factory.demo.upstream", "--port", "0"]
     root = Path(__file__).resolve().parents[2]
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from factory.dialects import chat_form
+from factory.capture.dialects import chat_form
 
 
 def asked(endpoint: str, request: dict[str, Any]) -> dict[str, Any]:

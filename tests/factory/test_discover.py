@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from factory.discover import infer_kind, slug_for
+from factory.discovery.discover import infer_kind, slug_for
 from tests.conftest import INSTRUCTION
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}

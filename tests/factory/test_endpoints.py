@@ -2,7 +2,7 @@
 
 import pytest
 
-from factory.endpoints import address, key_header, passed_headers, passed_query
+from factory.capture.endpoints import address, key_header, passed_headers, passed_query
 
 OPENAI = "https://api.openai.com/v1"
 AZURE = "https://res.openai.azure.com"

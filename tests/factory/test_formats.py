@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from factory.errors import InvalidInput, TooLarge
+from factory.formats.intake import Reading, entries_of, plain, read_entry
 from factory.formats.known import FORMATS, calls_in
-from factory.intake import Reading, entries_of, plain, read_entry
 from factory.messages import CallRecord, output_of
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)

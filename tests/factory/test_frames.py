@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from factory.frames import HEADER_BYTES, create_held, damaged_stretches, framed, read_frames
+from factory.capture.frames import HEADER_BYTES, create_held, damaged_stretches, framed, read_frames
 
 BODIES = [f'{{"number": {n}, "text": "{"ü" * 40}"}}'.encode() for n in range(5)]
 

@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 
 from factory.errors import InvalidInput
-from factory.intake import lines_of
+from factory.formats.intake import lines_of
 from factory.models import Dataset, DatasetVersion, Example, Project, Workload
 from factory.services.freeze import freeze
 from factory.services.projects import create_workload

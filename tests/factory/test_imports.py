@@ -10,9 +10,9 @@ from django.conf import settings as given_settings
 from pytest_django import Settings
 
 from factory.errors import InvalidInput, JobCancelled, NotFound, TooLarge
-from factory.intake import MAX_ENTRY_BYTES, lines_of
+from factory.formats.intake import MAX_ENTRY_BYTES, lines_of
+from factory.formats.refusals import KEPT_PROBLEMS
 from factory.models import CapturedCall, ImportJob, Project
-from factory.refusals import KEPT_PROBLEMS
 from factory.services import jobs
 from factory.services.imports import BATCH, import_lines, import_work
 from factory.services.uploads import take_upload

@@ -22,9 +22,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from factory.errors import InvalidInput, TooLarge
-from factory.genai import Event, Pieces, Span
+from factory.formats.genai import Event, Pieces, Span
+from factory.formats.otlp import JSON, PROTOBUF, read_traces, unpacked
 from factory.models import CapturedCall, HeldSpan, Project
-from factory.otlp import JSON, PROTOBUF, read_traces, unpacked
 from factory.services.keys import create_key
 from factory.services.otlp import EVENTS_FOLLOW, SPAN_FOLLOWS, settle_held
 from tests.distill.published import serving

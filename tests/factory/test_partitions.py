@@ -6,8 +6,8 @@ from uuid import UUID
 import pytest
 from django.db import connection
 
+from factory.capture.partitions import call_id, first_id, month_after, month_in, month_of
 from factory.models import CallPayload, CapturedCall, Project
-from factory.partitions import call_id, first_id, month_after, month_in, month_of
 from factory.services.capture import record_calls
 from factory.services.partitions import drop_partition, months_present
 from tests.conftest import MakeCall, call_record

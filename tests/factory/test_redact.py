@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from factory.redact import Redactor
+from factory.redaction.redact import Redactor
 
 CARD = "4111 1111 1111 1111"  # the schemes' own test numbers
 # The key of Azure's storage emulator, the same for everyone.

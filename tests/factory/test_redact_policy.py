@@ -8,7 +8,7 @@ import pytest
 
 from factory.errors import InvalidInput
 from factory.messages import CallRecord
-from factory.redact import Policy, Redactor, check_policy, redacted
+from factory.redaction.redact import Policy, Redactor, check_policy, redacted
 
 WHEN = datetime(2026, 5, 1, tzinfo=UTC)
 

@@ -12,11 +12,10 @@ from django.conf import settings as given_settings
 from django.contrib.auth.models import User
 from django.test import Client
 
+from factory.demo.sample import generate
 from factory.errors import InvalidInput
 from factory.messages import CallRecord
 from factory.models import CallGroup, CapturedCall, Membership, Project, SuitabilityReport
-from factory.report import Report
-from factory.sample import generate
 from factory.services.capture import record_calls
 from factory.services.discover import accept_group, group_calls
 from factory.services.imports import import_lines
@@ -31,6 +30,7 @@ from factory.services.report import (
     opportunities,
     start_report,
 )
+from factory.suitability.report import Report
 from factory.tasks import run_report
 from tests.conftest import make_user
 

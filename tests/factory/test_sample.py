@@ -10,8 +10,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from factory.detectors import iban_valid, luhn_valid
-from factory.sample import (
+from factory.demo.sample import (
     EXACT_DUPLICATE_SHARE,
     NEAR_DUPLICATE_SHARE,
     QUEUES,
@@ -19,6 +18,7 @@ from factory.sample import (
     generate,
     vocabulary_text,
 )
+from factory.redaction.detectors import iban_valid, luhn_valid
 
 CARD = re.compile(r"\b(?:4242|4000|5555)([ -]?)\d{4}\1\d{4}\1\d{4}\b")
 IBAN = re.compile(r"\b[A-Z]{2}\d{2} ?[A-Z0-9]{4} ?\d[\d ]+\d\b")

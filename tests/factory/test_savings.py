@@ -7,15 +7,15 @@ from math import exp, log
 
 import pytest
 
-from factory.alternatives import Alternative, alternatives_of
-from factory.assumptions import ASSUMPTIONS, assumed
-from factory.baseline import Point
-from factory.consistency import Consistency
 from factory.intervals import wilson
-from factory.measures import Profile
 from factory.prices import Price
-from factory.report import Facts, Report, report_of
-from factory.savings import (
+from factory.suitability.alternatives import Alternative, alternatives_of
+from factory.suitability.assumptions import ASSUMPTIONS, assumed
+from factory.suitability.baseline import Point
+from factory.suitability.consistency import Consistency
+from factory.suitability.measures import Profile
+from factory.suitability.report import Facts, Report, report_of
+from factory.suitability.savings import (
     Coverage,
     Plan,
     coverage_of,
@@ -24,7 +24,7 @@ from factory.savings import (
     pays_at,
     plan_of,
 )
-from factory.traffic import Count, Traffic, traffic_of
+from factory.suitability.traffic import Count, Traffic, traffic_of
 from tests.factory.test_suitability import profile
 
 START = datetime(2026, 10, 1, tzinfo=UTC)

@@ -14,7 +14,8 @@ from django.db import connection
 from django.test import Client
 from pytest_django import Settings
 
-from factory import spool, tasks
+from factory import tasks
+from factory.capture import spool
 from factory.embedded import claim
 from factory.errors import Unavailable
 from factory.models import CapturedCall, CaptureLoss, Project

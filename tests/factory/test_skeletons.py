@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from factory.mining import Prompt, masked, tokens_of
-from factory.skeletons import (
+from factory.discovery.mining import Prompt, masked, tokens_of
+from factory.discovery.skeletons import (
     MAX_GROUPS,
     MAX_KEYS,
     Skeletons,

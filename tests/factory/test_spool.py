@@ -17,8 +17,8 @@ import orjson
 import pytest
 from django.conf import settings
 
-from factory import spool
-from factory.losses import loss_files, read_losses
+from factory.capture import spool
+from factory.capture.losses import loss_files, read_losses
 from factory.messages import record_from_json
 from tests.conftest import call_record
 
@@ -27,7 +27,7 @@ MakeWriter = Callable[..., spool.SpoolWriter]
 ENDLESS_WRITER = """
 import itertools, sys
 from pathlib import Path
-from factory.spool import SpoolWriter
+from factory.capture.spool import SpoolWriter
 
 writer = SpoolWriter(Path(sys.argv[1]))
 for number in itertools.count():
@@ -39,7 +39,7 @@ for number in itertools.count():
 FULL_DISK_WRITER = """
 import json, os, sys, time
 from pathlib import Path
-from factory.spool import SpoolWriter
+from factory.capture.spool import SpoolWriter
 
 folder = Path(sys.argv[1])
 filler = folder / "filler"
@@ -418,7 +418,8 @@ def test_a_record_that_is_no_json_is_counted_and_raises_nothing(
 # --- what is counted ------------------------------------------------------------------------------
 def test_losses_outlive_their_process(tmp_path: Path) -> None:
     script = (
-        "import os, sys, time; from pathlib import Path; from factory.spool import SpoolWriter\n"
+        "import os, sys, time; from pathlib import Path\n"
+        "from factory.capture.spool import SpoolWriter\n"
         "writer = SpoolWriter(Path(sys.argv[1]))\n"
         "writer.lose('redaction'); writer.lose('redaction')\n"
         "while not writer.loss_file.is_written: time.sleep(0.01)\n"

@@ -9,16 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from factory.baseline import Point, Row, coverage_at, coverage_curve, linear_baseline
-from factory.consistency import Consistency, Repeated, agreement, consistency_of, words_f1
 from factory.dedupe import input_digest
-from factory.discover import Kind
+from factory.discovery.discover import Kind
 from factory.folds import folds_of
-from factory.inputs import constant_share, histogram, prefix_share, words_known
 from factory.intervals import wilson
-from factory.measures import Profile, is_usable, profile_of
-from factory.sampled import Sampled
-from factory.suitability import tier_of
+from factory.suitability.baseline import Point, Row, coverage_at, coverage_curve, linear_baseline
+from factory.suitability.consistency import (
+    Consistency,
+    Repeated,
+    agreement,
+    consistency_of,
+    words_f1,
+)
+from factory.suitability.inputs import constant_share, histogram, prefix_share, words_known
+from factory.suitability.measures import Profile, is_usable, profile_of
+from factory.suitability.sampled import Sampled
+from factory.suitability.tiers import tier_of
 
 LABELS = Kind("classification", {"type": "string", "enum": ["billing", "delivery"]}, "exact_match")
 OBJECTS = Kind("extraction", {"type": "object"}, "json_fields")

@@ -11,7 +11,7 @@ from distill.child import run_child
 from distill.gpu.tiny_base import build
 from distill.jobdir import JobDir, Json
 from distill.spec import EvalSpec, ExportSpec, TrainSpec, read_profile, train_spec
-from factory.sample import vocabulary_text
+from factory.demo.sample import vocabulary_text
 
 WORDS = {
     "billing": ["invoice", "refund", "charge", "payment"],

@@ -8,7 +8,7 @@ from distill.gpu.base import load_tokenizer
 from distill.gpu.tiny_base import PROFILE, build
 from distill.jobdir import file_sha256
 from distill.spec import read_profile, train_spec
-from factory.sample import QUEUES, vocabulary_text
+from factory.demo.sample import QUEUES, vocabulary_text
 
 pytestmark = pytest.mark.slow
 

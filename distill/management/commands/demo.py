@@ -40,9 +40,9 @@ from distill.models import Evaluation
 from distill.services.evaluate import best_evaluation
 from distill.services.publish import move_alias, publish
 from distill.services.train import start_run
+from factory.demo.replay import replay
+from factory.demo.sample import SampleCall, generate
 from factory.models import CapturedCall, Membership, Project, Workload
-from factory.replay import replay
-from factory.sample import SampleCall, generate
 from factory.services.curate import curate, set_split_shares
 from factory.services.discover import accept_all, group_calls
 from factory.services.freeze import freeze
@@ -301,7 +301,7 @@ def demo_upstream() -> Iterator[str]:
     """Start the fake model server on a free port; give its base URL."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "factory.demo_upstream", "--port", str(port)]
+    command = [sys.executable, "-m", "factory.demo.upstream", "--port", str(port)]
     command += ["--error-rate", str(ERROR_RATES[PRODUCTION])]
     command += ["--teacher-error-rate", str(ERROR_RATES[TEACHER])]
     with child(command, "upstream.log"):

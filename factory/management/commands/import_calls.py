@@ -8,8 +8,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from factory.formats.intake import CHUNK
 from factory.formats.known import FORMATS
-from factory.intake import CHUNK
 from factory.management.arguments import add_project, errors_told, project_named
 from factory.models import Project
 from factory.services.imports import import_lines

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from factory.assumptions import Assumed
-from factory.measures import Profile
 from factory.prices import Price
-from factory.savings import linear_coverage, wanted_agreement
-from factory.traffic import Traffic
+from factory.suitability.assumptions import Assumed
+from factory.suitability.measures import Profile
+from factory.suitability.savings import linear_coverage, wanted_agreement
+from factory.suitability.traffic import Traffic
 
 CACHEABLE = 1024  # tokens of a prompt's beginning, from which vendors keep it
 

@@ -28,7 +28,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireSpan
 from opentelemetry.proto.trace.v1.trace_pb2 import Status as WireStatus
 
 from factory.errors import InvalidInput, TooLarge
-from factory.genai import Event, Span
+from factory.formats.genai import Event, Span
 from factory.messages import Json, clean
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"

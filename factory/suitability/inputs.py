@@ -11,7 +11,7 @@ import orjson
 
 from factory.intervals import Share, wilson
 from factory.messages import Json, text_of
-from factory.sampled import Sampled, percentile
+from factory.suitability.sampled import Sampled, percentile
 
 SHINGLE = 4  # words; natural texts seldom share as many by chance
 CONSTANT = 0.9  # of the calls must hold a run of words for it to be part of the template

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import orjson
 
-from factory.frames import (
+from factory.capture.frames import (
     UNSEEN,
     Frame,
     create_held,
@@ -32,7 +32,7 @@ from factory.frames import (
     is_abandoned,
     read_frames,
 )
-from factory.losses import LOSSES, LossFile, loss_files, read_losses
+from factory.capture.losses import LOSSES, LossFile, loss_files, read_losses
 from factory.messages import Json
 
 logger = logging.getLogger(__name__)

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from factory.alternatives import alternatives_of
-from factory.assumptions import Assumed
-from factory.measures import Profile
 from factory.prices import Price
-from factory.savings import (
+from factory.suitability.alternatives import alternatives_of
+from factory.suitability.assumptions import Assumed
+from factory.suitability.measures import Profile
+from factory.suitability.savings import (
     coverage_of,
     examples_at_hand,
     forecast_of,
@@ -15,9 +15,9 @@ from factory.savings import (
     plan_of,
     wanted_agreement,
 )
-from factory.suitability import Score, scores_of, tier_of
-from factory.traffic import Traffic
-from factory.verdict import DO_NOT, GO, WAIT, Case, Verdict, verdict_of
+from factory.suitability.tiers import Score, scores_of, tier_of
+from factory.suitability.traffic import Traffic
+from factory.suitability.verdict import DO_NOT, GO, WAIT, Case, Verdict, verdict_of
 
 ORDER = (GO, WAIT, DO_NOT)
 

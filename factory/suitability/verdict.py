@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from factory.alternatives import Alternative
-from factory.assumptions import Assumed
-from factory.measures import Profile
-from factory.savings import (
+from factory.suitability.alternatives import Alternative
+from factory.suitability.assumptions import Assumed
+from factory.suitability.measures import Profile
+from factory.suitability.savings import (
     SURE_REPEATS,
     YEAR,
     Coverage,
@@ -14,8 +14,8 @@ from factory.savings import (
     Plan,
     pays_at,
 )
-from factory.suitability import Tier
-from factory.traffic import Traffic
+from factory.suitability.tiers import Tier
+from factory.suitability.traffic import Traffic
 
 GO, WAIT, DO_NOT = "go", "wait", "do not"
 SURE = 0.8  # of the draws pay within a year

@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from itertools import pairwise
 
-from factory.candidates import START, Candidate, Detector
+from factory.redaction.candidates import START, Candidate, Detector
 
 TOKEN = re.compile(
     START + r"""(?:

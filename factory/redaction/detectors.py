@@ -6,16 +6,16 @@ import string
 
 from stdnum import iban, luhn
 
-from factory.candidates import NUMBER_END, NUMBER_START, START, Candidate, Detector
-from factory.credentials import CREDENTIALS
-from factory.labels import (
+from factory.redaction.candidates import NUMBER_END, NUMBER_START, START, Candidate, Detector
+from factory.redaction.credentials import CREDENTIALS
+from factory.redaction.labels import (
     is_called_other,
     is_called_phone,
     is_called_version,
     is_dialled,
     is_money,
 )
-from factory.national_ids import NATIONAL_IDS, NationalId
+from factory.redaction.national_ids import NATIONAL_IDS, NationalId
 
 # Numbers with check digits.
 

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from factory.capture.dialects import chat_form
+from factory.capture.endpoints import FOREIGN_FIELDS
+from factory.capture.partitions import call_id
+from factory.capture.payloads import Packer
 from factory.dedupe import input_digest
-from factory.dialects import chat_form
-from factory.endpoints import FOREIGN_FIELDS
 from factory.messages import CallRecord, Json, first_choice, object_of, turns_of
-from factory.partitions import call_id
-from factory.payloads import Packer
 from factory.prices import PriceBook
 
 COLUMNS = (

@@ -15,7 +15,7 @@ from functools import lru_cache
 from itertools import chain
 from random import Random
 
-from factory.sample import LEXICON, QUEUES, expand, generate
+from factory.demo.sample import LEXICON, QUEUES, expand, generate
 
 _EXPANSIONS = 60
 _LONGEST_PHRASE = 3

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from factory.redact import PLACEHOLDER, parts_of
+from factory.redaction.redact import PLACEHOLDER, parts_of
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from factory.baseline import Linear, Row, linear_baseline
-from factory.consistency import Consistency, Repeated, consistency_of
 from factory.dedupe import group_key
-from factory.discover import Kind
-from factory.inputs import Inputs, has_media, inputs_of
+from factory.discovery.discover import Kind
 from factory.intervals import Share, wilson
 from factory.messages import Json, text_of, variable_text
-from factory.outputs import Answers, answers_of, is_in_format
-from factory.sampled import Sampled, percentile
+from factory.suitability.baseline import Linear, Row, linear_baseline
+from factory.suitability.consistency import Consistency, Repeated, consistency_of
+from factory.suitability.inputs import Inputs, has_media, inputs_of
+from factory.suitability.outputs import Answers, answers_of, is_in_format
+from factory.suitability.sampled import Sampled, percentile
 
 STEPS = re.compile(
     r"step[- ]by[- ]step|chain[- ]of[- ]thought|think (carefully|hard|through)"

@@ -16,7 +16,7 @@ import orjson
 from factory.errors import InvalidInput, TooLarge
 from factory.formats.known import calls_in, lines_in
 from factory.messages import CallRecord, parse_json, record_from_json
-from factory.redact import Policy, redacted
+from factory.redaction.redact import Policy, redacted
 
 CHUNK = 64 * 1024
 MAX_ENTRY_BYTES = 8 * 1024 * 1024

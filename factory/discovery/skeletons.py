@@ -16,10 +16,10 @@ from typing import Any
 
 import orjson
 
-from factory import mining
 from factory.digest import digest_of
+from factory.discovery import mining
+from factory.discovery.mining import Parts, Prompt
 from factory.messages import Json
-from factory.mining import Parts, Prompt
 
 MAX_GROUPS = 300  # of a project; what comes later is miscellaneous
 MAX_KEYS = 16  # sets of tools and formats; what comes later shares one, as tools that vary do

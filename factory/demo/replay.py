@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from openai import AsyncOpenAI
 
-from factory.sample import SampleCall
+from factory.demo.sample import SampleCall
 
 IN_FLIGHT = 16
 STREAMED = 10  # each tenth call is streamed

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import log10
 
-from factory.measures import Profile
+from factory.suitability.measures import Profile
 
 MOST, HALF = 0.8, 0.5
 LIGHT_PROMPT = 16  # tokens: an instruction as short as "You are a helpful assistant." says nothing

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from factory.assumptions import Assumed
-from factory.baseline import coverage_at
-from factory.measures import Profile
-from factory.traffic import COMPLETE_DAYS, Traffic
+from factory.suitability.assumptions import Assumed
+from factory.suitability.baseline import coverage_at
+from factory.suitability.measures import Profile
+from factory.suitability.traffic import COMPLETE_DAYS, Traffic
 
 DRAWS, SEED = 2000, 20_260_101  # the same report from the same numbers
 WEEKS = 156  # looked ahead

@@ -4,7 +4,7 @@ It plays the production model `frontier-large` and the teacher `teacher-xl` on t
 desk. Answers come from phrase rules, with mistakes at a stated rate (`demo_rules`). It says so in
 `GET /`, in the header `x-understudy-demo` and in `system_fingerprint`.
 
-    python -m factory.demo_upstream --port 9000 --error-rate 0.08 --teacher-error-rate 0.03
+    python -m factory.demo.upstream --port 9000 --error-rate 0.08 --teacher-error-rate 0.03
 """
 
 import argparse
@@ -25,7 +25,7 @@ from typing import Any
 
 import uvicorn
 
-from factory.demo_rules import ErrorRates, answer, rates_for
+from factory.demo.rules import ErrorRates, answer, rates_for
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

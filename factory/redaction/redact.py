@@ -16,11 +16,11 @@ from typing import Any
 import orjson
 import re2
 
-from factory.candidates import Detector, Span, Topics, compiled, encodable
-from factory.detectors import DETECTORS, KINDS, TOPICS
 from factory.errors import InvalidInput
 from factory.messages import CallRecord, Json
-from factory.people import find_names, name_analyzer
+from factory.redaction.candidates import Detector, Span, Topics, compiled, encodable
+from factory.redaction.detectors import DETECTORS, KINDS, TOPICS
+from factory.redaction.people import find_names, name_analyzer
 
 PLACEHOLDER = re.compile(r"\[[A-Z]+(?:_[A-Z]+)*_\d{1,9}\]")
 PATTERN_NAME = re.compile(r"[A-Z]+(?:_[A-Z]+)*")

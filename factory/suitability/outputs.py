@@ -10,12 +10,12 @@ import numpy as np
 import orjson
 from scipy.sparse import csr_matrix
 
-from factory.baseline import Linear, Row, features_of, linear_baseline
-from factory.discover import Kind
+from factory.discovery.discover import Kind
 from factory.errors import InvalidInput
 from factory.intervals import Share, wilson
 from factory.messages import Json, parse_json
-from factory.sampled import Sampled, percentile
+from factory.suitability.baseline import Linear, Row, features_of, linear_baseline
+from factory.suitability.sampled import Sampled, percentile
 
 TEXT_ANSWERS = 100  # compressed to see how predictable they are
 NEIGHBOURS = 8  # other answers that an answer may be predicted from

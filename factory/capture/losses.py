@@ -11,7 +11,7 @@ from pathlib import Path
 
 import orjson
 
-from factory.frames import create_held, framed, read_frames
+from factory.capture.frames import create_held, framed, read_frames
 
 BLOCK_BYTES = 4096
 LOSSES = ".loss"

@@ -19,16 +19,16 @@ from typing import IO, NamedTuple, Self
 
 import orjson
 
-from factory.call_rows import CallRow, RowMaker
+from factory.capture.call_rows import CallRow, RowMaker
+from factory.capture.payloads import Packer
 from factory.errors import InvalidInput, TooLarge, UnderstudyError
-from factory.intake import CHUNK, Entry, read_entry, reading_from_line, redacted_lines
-from factory.payloads import Packer
+from factory.formats.intake import CHUNK, Entry, read_entry, reading_from_line, redacted_lines
 from factory.prices import PriceBook
-from factory.redact import Policy, redacted
+from factory.redaction.redact import Policy, redacted
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 # Not `-m`: what goes over the socket must be this module's, not `__main__`'s.
-COMMAND = [sys.executable, "-c", "from factory.readers import main; main()"]
+COMMAND = [sys.executable, "-c", "from factory.formats.readers import main; main()"]
 GARBAGE_AFTER = 100_000  # objects: parsed JSON holds no cycles, so looking for them is idle
 REFUSED = {2: InvalidInput, 3: TooLarge}  # by a child's exit status
 
