@@ -29,8 +29,8 @@ from factory.errors import NotFound
 from factory.models import DatasetVersion
 from factory.selectors import workload_in_project
 from factory.services import jobs
-from labeling.api import router as labeling_router
-from labeling.selectors import teacher_in_project
+from labeling.api.label import router as labeling_router
+from labeling.selectors.label import teacher_in_project
 
 router = Router(tags=["distill and publish"])
 

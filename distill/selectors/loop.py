@@ -11,7 +11,8 @@ from factory.models import CallTally, DatasetVersion, Job, Workload
 from factory.models.example import Split
 from factory.selectors import call_total, capped_count, dataset_versions, uncurated
 from labeling.models import LabelJob, ReviewItem
-from labeling.selectors import HUMAN, standing_reviews
+from labeling.selectors.label import HUMAN
+from labeling.selectors.review import standing_reviews
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from labeling.answers import BrokenAnswer, read_reply
 from labeling.budget import ZERO, Budget
 from labeling.models import Label, LabelJob, ReviewItem, TeacherReply
 from labeling.prompts import repair_messages, response_format, teacher_messages
-from labeling.selectors import HUMAN, unlabeled_examples
+from labeling.selectors.label import HUMAN, unlabeled_examples
 from labeling.teacher import REFUSED, Question, QuestionRefused, Reply, TeacherClient
 from labeling.voting import tally
 

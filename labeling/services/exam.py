@@ -10,7 +10,7 @@ from factory.messages import Json
 from factory.models import Workload
 from labeling.answers import BrokenAnswer, read_reply
 from labeling.models import Teacher, TeacherReply
-from labeling.selectors import latest_guideline
+from labeling.selectors.label import latest_guideline
 from labeling.services.engine import Plan
 from labeling.services.label import client_for, plan_for
 from labeling.teacher import QuestionRefused, TeacherClient

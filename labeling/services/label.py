@@ -20,7 +20,7 @@ from factory.services.projects import upstream_key
 from labeling.answers import check_schema, labels_of
 from labeling.models import Guideline, LabelJob, Teacher
 from labeling.prompts import response_format, teacher_messages
-from labeling.selectors import latest_guideline, unlabeled_examples
+from labeling.selectors.label import latest_guideline, unlabeled_examples
 from labeling.services.engine import Engine, Plan
 from labeling.teacher import TeacherClient
 

@@ -17,7 +17,8 @@ from factory.models.example import Provenance, Split
 from factory.services.jobs import in_future
 from labeling.answers import BrokenAnswer, check_output, comparable
 from labeling.models import Review, ReviewItem
-from labeling.selectors import HUMAN, latest_confidences, standing_reviews
+from labeling.selectors.label import HUMAN, latest_confidences
+from labeling.selectors.review import standing_reviews
 from labeling.suspicion import Row, suspicions
 
 LEASE = timedelta(minutes=5)

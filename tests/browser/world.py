@@ -29,7 +29,7 @@ from factory.services.keys import create_key
 from factory.services.projects import save_upstream
 from factory.storage import open_store
 from labeling.models import Label, LabelJob, Teacher, TeacherReply
-from labeling.selectors import unlabeled_examples
+from labeling.selectors.label import unlabeled_examples
 from labeling.services.label import create_teacher, save_guideline
 from labeling.services.review import decide, next_item, queue_review
 from tests.conftest import LABELS, call_record, ticket_messages

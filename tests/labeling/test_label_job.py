@@ -13,7 +13,7 @@ from factory.models import Example, Job, Project, Workload
 from factory.services import jobs
 from factory.services.projects import create_project, save_upstream
 from labeling.models import Label, LabelJob, ReviewItem, Teacher, TeacherReply
-from labeling.selectors import label_job_summary
+from labeling.selectors.label import label_job_summary
 from labeling.services.label import (
     create_teacher,
     estimate_label_job,

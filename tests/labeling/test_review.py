@@ -14,7 +14,7 @@ from factory.selectors import workload_for_user
 from factory.services.jobs import in_future
 from factory.services.projects import create_project, create_workload
 from labeling.models import Review, ReviewItem
-from labeling.selectors import audit_result, review_item_of, review_progress
+from labeling.selectors.review import audit_result, review_item_of, review_progress
 from labeling.services.review import decide, next_item, queue_review, undo
 from tests.conftest import MakeExample
 

@@ -1,27 +1,20 @@
-"""What the pages and services of label and review read."""
+"""What the pages and services of labelling read."""
 
 from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
-from django.contrib.auth.models import User
-from django.db.models import Count, F, Q, QuerySet, Sum
-from django.db.models.functions import Least, Now
+from django.db.models import Count, F, QuerySet, Sum
 
 from factory.errors import NotFound
-from factory.intervals import Share, wilson
 from factory.models import Example, Project, Workload
-from factory.models.example import Provenance, Split
-from labeling.agreement import cohen_kappa
-from labeling.answers import comparable
-from labeling.models import Guideline, Label, LabelJob, Review, ReviewItem, Teacher, TeacherReply
+from factory.models.example import Provenance
+from labeling.models import Guideline, Label, LabelJob, Teacher, TeacherReply
 
 HUMAN = [Provenance.RELABELED_BY_HUMAN, Provenance.UPLOADED]
 BINS = 10
 
 
-# --- label ----------------------------------------------------------------------------------------
 def teachers_of(project: Project) -> list[Teacher]:
     """Return a project's teachers by name, each with its upstream."""
     return list(project.teachers.select_related("upstream").order_by("name"))
@@ -123,85 +116,3 @@ def latest_confidences(workload: Workload) -> dict[int, float]:
     found = Label.objects.filter(example__workload=workload, output=F("example__target"))
     found = found.order_by("example", "-id").distinct("example")
     return dict(found.values_list("example_id", "confidence"))
-
-
-# --- review ---------------------------------------------------------------------------------------
-def review_item_of(workload: Workload, item_id: int) -> ReviewItem:
-    """Return one of a workload's review items with its example."""
-    found = workload.review_items.filter(pk=item_id).select_related("example", "workload").first()
-    if found is None:
-        raise NotFound("There is no such review item, or it is not yours to see.")
-    return found
-
-
-def label_of_item(item: ReviewItem) -> Label | None:
-    """Return what the teacher's latest votes said of an item's example."""
-    found = Label.objects.filter(example=item.example_id).exclude(status=Label.Status.FAILED)
-    return found.select_related("job__teacher").order_by("-id").first()
-
-
-def standing_reviews(workload: Workload) -> QuerySet[Review]:
-    """Return the decisions that count: no undone ones, and no undoing."""
-    reviews = Review.objects.filter(item__workload=workload, undone_by=None)
-    return reviews.exclude(decision=Review.Decision.UNDO)
-
-
-def review_progress(workload: Workload, user: User | None = None) -> dict[str, Any]:
-    """Return the queue's counts: items by state and reason, standing decisions, a person's own.
-
-    `leased` items are open and on somebody's screen. `seconds_per_item` is the mean over standing
-    decisions, a stretch above five minutes counted as five; None before the first.
-    """
-    items = workload.review_items.aggregate(
-        total=Count("id"),
-        open=Count("id", filter=Q(status=ReviewItem.Status.OPEN)),
-        done=Count("id", filter=Q(status=ReviewItem.Status.DONE)),
-        leased=Count("id", filter=Q(status=ReviewItem.Status.OPEN, lease_until__gt=Now())),
-        audit_open=Count(
-            "id", filter=Q(status=ReviewItem.Status.OPEN, reason=ReviewItem.Reason.AUDIT)
-        ),
-        audit_total=Count("id", filter=Q(reason=ReviewItem.Reason.AUDIT)),
-    )
-    decisions = standing_reviews(workload).aggregate(
-        accepted=Count("id", filter=Q(decision=Review.Decision.ACCEPT)),
-        edited=Count("id", filter=Q(decision=Review.Decision.EDIT)),
-        rejected=Count("id", filter=Q(decision=Review.Decision.REJECT)),
-        skipped=Count("id", filter=Q(decision=Review.Decision.SKIP)),
-        mine=Count("id", filter=Q(reviewer_id=user.pk if user else None)),
-        seconds=Sum(Least(F("seconds"), 300.0)),
-    )
-    seconds = decisions.pop("seconds")
-    counted = sum(decisions[name] for name in ("accepted", "edited", "rejected", "skipped"))
-    return {
-        **items,
-        **decisions,
-        "seconds_per_item": seconds / counted if counted else None,
-    }
-
-
-@dataclass(frozen=True)
-class AuditResult:
-    """How often people corrected what they audited: `error` is the share of edited items.
-
-    Discarded items are in neither number. `kappa` is the agreement beyond chance between the
-    targets before and after, None where it is undefined.
-    """
-
-    error: Share
-    kappa: float | None
-
-
-def audit_result(workload: Workload) -> AuditResult:
-    """Measure the machine's labels by the audit: all decided test rows, drawn without a look."""
-    audited = standing_reviews(workload).filter(
-        item__reason=ReviewItem.Reason.AUDIT,
-        item__example__split=Split.TEST,
-        decision__in=[Review.Decision.ACCEPT, Review.Decision.EDIT],
-    )
-    schema = workload.output_schema
-    pairs = [
-        (comparable(before or "", schema), comparable(output, schema))
-        for before, output in audited.values_list("before__target", "output")
-    ]
-    edited = audited.filter(decision=Review.Decision.EDIT).count()
-    return AuditResult(error=wilson(edited, len(pairs)), kappa=cohen_kappa(pairs))

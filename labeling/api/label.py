@@ -11,7 +11,7 @@ from factory.api.base import JobOut, job_out, project_of
 from factory.selectors import workload_in_project
 from factory.services import jobs
 from labeling.models import LabelJob
-from labeling.selectors import label_job_in_project, teacher_in_project
+from labeling.selectors.label import label_job_in_project, teacher_in_project
 from labeling.services.label import estimate_label_job, start_label_job
 
 router = Router(tags=["label"])
