@@ -32,6 +32,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parent.parent
 PRICES = {TEACHER: {"input": 5.0, "output": 20.0}}
+PATIENCE_SECONDS = 400  # for what takes seconds on a quiet machine: a busy one is no failure
 
 
 @contextmanager
@@ -62,10 +63,10 @@ def kill(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-def until(ready: Callable[[], bool], seconds: float, what: str) -> None:
-    end = time.monotonic() + seconds
+def until(ready: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + PATIENCE_SECONDS
     while not ready():
-        assert time.monotonic() < end, f"{what} did not come in {seconds} s"
+        assert time.monotonic() < end, f"{what} did not come in {PATIENCE_SECONDS} s"
         time.sleep(0.1)
 
 
@@ -87,12 +88,12 @@ def test_a_killed_label_worker_leaves_nothing_unlabelled_or_paid_twice(
         row = save_upstream(project, name="up", base_url=base_url, key="k", prices=PRICES)
         teacher = create_teacher(project, name="t", upstream=row, model=TEACHER)
         job = start_label_job(workload, teacher=teacher, votes=1, budget_usd=Decimal(5))
-        until(lambda: Label.objects.filter(job=job).count() >= 20, 60, "the first labels")
+        until(lambda: Label.objects.filter(job=job).count() >= 20, "the first labels")
         kill(victim)
         done_before = Label.objects.filter(job=job).count()
         assert done_before < 240
         with worker("teacher"):
-            until(is_over(job), 90, "the end of the label job")
+            until(is_over(job), "the end of the label job")
     assert (job.status, job.attempt, job.error) == (Job.Status.SUCCEEDED, 2, "")
     assert Label.objects.filter(job=job).count() == 240
     assert TeacherReply.objects.count() == 240
@@ -119,15 +120,15 @@ def test_a_killed_trainer_goes_on_and_every_step_and_file_is_there_once(
     version = freeze(workload)
     with worker("gpu", "teacher", "default", "beat") as (victim, *_):
         run = start_run(workload, version, base_model=str(base), overrides={"epochs": 12.0})
-        until(lambda: TrainingPoint.objects.filter(run=run).count() >= 10, 120, "the first steps")
+        until(lambda: TrainingPoint.objects.filter(run=run).count() >= 10, "the first steps")
         kill(victim)
         run.refresh_from_db()
         assert run.status == Job.Status.RUNNING
         with worker("gpu"):
-            until(is_over(run), 180, "the end of the run")
+            until(is_over(run), "the end of the run")
             evaluations = list(Evaluation.objects.filter(run=run))
             for evaluation in evaluations:
-                until(is_over(evaluation), 120, f"the evaluation of {evaluation.subject}")
+                until(is_over(evaluation), f"the evaluation of {evaluation.subject}")
     assert (run.status, run.error) == (Job.Status.SUCCEEDED, "")
     assert run.attempt == 2
     points = TrainingPoint.objects.filter(run=run).order_by("step")

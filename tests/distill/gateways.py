@@ -18,7 +18,7 @@ def kept() -> list[CapturedCall]:
 
 def kept_soon(count: int = 1) -> list[CapturedCall]:
     """Return all calls once there are `count`: those of an app that left are written after it."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while len(calls := kept()) < count and time.monotonic() < end:
         threading.Event().wait(0.05)
     return calls

@@ -16,7 +16,7 @@ class Running:
     """A program whose output is waited for line by line; killed if it hangs or at the end."""
 
     def __init__(
-        self, argv: Sequence[str], env: Mapping[str, str] | None = None, limit_seconds: float = 180
+        self, argv: Sequence[str], env: Mapping[str, str] | None = None, limit_seconds: float = 400
     ) -> None:
         self.lines: list[str] = []
         self.process = subprocess.Popen(
@@ -50,7 +50,7 @@ class Running:
         self.process.communicate()
 
 
-def ends(pid: int, seconds: float = 20) -> bool:
+def ends(pid: int, seconds: float = 90) -> bool:
     """Say whether a process has ended or does so in time; a zombie has."""
     try:
         descriptor = os.pidfd_open(pid)
