@@ -40,7 +40,7 @@ def worker(*names: str) -> Iterator[list["subprocess.Popen[bytes]"]]:
     """Run real worker processes on the test's database and broker; leases last two seconds."""
     database = connection.settings_dict
     url = f"postgresql://{database['USER']}@/{database['NAME']}?host={quote(database['HOST'])}"
-    environment = {**os.environ, "DATABASE_URL": url, "JOB_LEASE_SECONDS": "2"}
+    environment = {**os.environ, "DATABASE_URL": url, "JOB_LEASE_SECONDS": "8"}
     environment["BROKER_URL"] = live_settings.BROKER_URL
     command = [sys.executable, str(ROOT / "manage.py"), "run"]
     processes = [
