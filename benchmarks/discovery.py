@@ -2,11 +2,12 @@
 
 python benchmarks/discovery.py [--data FOLDER] [--seed 42]
 
-Mixes the logs of ticket_routing and voice_extraction with generated families of prompts
-(prompt_families.py), shuffled, and groups them three ways: by skeleton
-(`factory.discovery.skeletons`: call by call, in batches as the service does, and in batches of
-calls sorted by family), by the exact digest of the fixed part, and with drain3, a log template
-miner, in an environment of its own. The goals are for the batches.
+Mixes the logs of ticket_routing and voice_extraction with two sets of generated families of prompts
+(prompt_families.py and, by another hand, prompt_families_b.py), each family in the order of its
+time, and groups them three ways: by skeleton (`factory.discovery.skeletons`: call by call, in
+batches as the service does, and in batches of calls sorted by family), by the exact digest of the
+fixed part, and with drain3, a log template miner, in an environment of its own. The goals are for
+the batches and each set's calls in the mix; the logs count to the first.
 """
 
 import argparse
@@ -29,8 +30,10 @@ from sklearn.metrics import homogeneity_completeness_v_measure
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import prompt_families  # noqa: E402
+import prompt_families_b  # noqa: E402
 from machine import machine  # noqa: E402
-from prompt_families import Call, families, hard_families  # noqa: E402
+from prompt_families import Call  # noqa: E402
 
 from factory.digest import canonical_json, digest_of  # noqa: E402
 from factory.discovery.discover import instruction_of  # noqa: E402
@@ -97,8 +100,8 @@ def main() -> None:
     print_scores(origins, rows)
     print_families(origins, rows)
     print_paths(paths)
-    hard = list(hard_families(arguments.seed))
-    random.Random(arguments.seed).shuffle(hard)
+    both = (prompt_families, prompt_families_b)
+    hard = in_time([call for each in both for call in each.hard_families(arguments.seed)])
     print("Families whose bounds are a matter of opinion, no goals:")
     hard_origins = [family for family, _, _ in hard]
     hard_rows = {
@@ -111,20 +114,32 @@ def main() -> None:
     if arguments.show:
         for skeleton in skeletons:
             print(f"--- {skeleton.signature[:12]} {skeleton.slots} slots\n{skeleton.text()}\n")
-    for name, goal in GOALS.items():
-        value = scores(origins, batches[0])[name]
-        print(f"{name} {value:.4f} goal {goal} {'met' if value >= goal else 'short'}")
+    # Not of both sets at once: what people ask once (free_chat, generic_chat, one_off) is in both,
+    # and nothing tells one set's from the other's.
+    ours = set(prompt_families_b.FAMILIES)
+    for name, chosen in {"first_set": set(origins) - ours, "second_set": ours}.items():
+        print_goals(name, [(o, g) for o, g in zip(origins, batches[0], strict=True) if o in chosen])
 
 
 def mixed(data: Path, seed: int) -> list[Call]:
-    """Return the logged and the generated calls in one random order."""
-    calls = list(families(seed))
+    """Return the logged and the generated calls, each family in its order and all mixed."""
+    calls = [*prompt_families.families(seed), *prompt_families_b.families(seed)]
     for name in SETS:
         for line in (data / name / "calls.jsonl").read_bytes().splitlines():
             request = orjson.loads(line)["request"]
             calls.append((name, request["messages"], request))
-    random.Random(seed).shuffle(calls)
-    return calls
+    return in_time(calls)
+
+
+def in_time(calls: list[Call]) -> list[Call]:
+    """Spread each family's calls over the whole time: prompts are edited as it goes by."""
+    counts, seen = Counter(family for family, _, _ in calls), Counter[str]()
+    times = []
+    for family, _, _ in calls:
+        rng = random.Random(f"{family} {seen[family]}")
+        times.append((seen[family] + rng.random()) / counts[family])
+        seen[family] += 1
+    return [calls[place] for place in sorted(range(len(calls)), key=times.__getitem__)]
 
 
 Groups = tuple[Sequence[object], float]  # a group per call; seconds
@@ -217,6 +232,14 @@ def scores(origins: Sequence[str], groups: Sequence[object]) -> dict[str, float]
     pure = sum(max(counts.values()) for counts in members.values()) / len(origins)
     homogeneity, completeness, v = homogeneity_completeness_v_measure(origins, numbers)
     return {"purity": pure, "homogeneity": homogeneity, "completeness": completeness, "V": v}
+
+
+def print_goals(prefix: str, pairs: Sequence[tuple[str, object]]) -> None:
+    """Print what the goals are for, of some of the calls."""
+    found = scores([origin for origin, _ in pairs], [group for _, group in pairs])
+    for name, goal in GOALS.items():
+        verdict = "met" if found[name] >= goal else "short"
+        print(f"{prefix}_{name} {found[name]:.4f} goal {goal} {verdict}")
 
 
 def print_scores(origins: Sequence[str], rows: dict[str, Groups]) -> None:

@@ -27,11 +27,11 @@ from statistics import median
 
 from loopback import CHUNKS, TEXT, Load, drive, request_bytes
 from machine import machine
+from rivals import LITELLM, environment
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 VAR = ROOT / "var" / "benchmark"
-LITELLM = "litellm[proxy]==1.106.2"
 CONNECTIONS = 64
 # No two alike within a while, and one in two with personal data that has to be taken out.
 TICKET = (
@@ -209,11 +209,7 @@ def captured_calls(expected: int) -> int:
 @contextmanager
 def litellm_proxy(upstream: int) -> Iterator[Target]:
     """Run LiteLLM's proxy with the loopback server as its only model."""
-    home, port, key = VAR / "litellm", free_port(), f"sk-{secrets.token_hex(16)}"
-    if not (home / "bin" / "litellm").exists():
-        print(f"installing {LITELLM} (minutes) ...", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
-        subprocess.run([str(home / "bin" / "pip"), "install", "--quiet", LITELLM], check=True)
+    python, port, key = environment(LITELLM), free_port(), f"sk-{secrets.token_hex(16)}"
     config = VAR / "litellm.yaml"
     config.write_text(
         "model_list:\n  - model_name: frontier-large\n    litellm_params:\n"
@@ -222,14 +218,14 @@ def litellm_proxy(upstream: int) -> Iterator[Target]:
         "litellm_settings:\n  telemetry: false\n",
         encoding="utf-8",
     )
-    environment = {
+    settings = {
         "LITELLM_MASTER_KEY": key,
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         "LITELLM_LOG": "ERROR",  # its access log too
     }
-    command = [str(home / "bin" / "litellm"), "--config", str(config), "--port", str(port)]
+    command = [str(python.with_name("litellm")), "--config", str(config), "--port", str(port)]
     command += ["--host", "127.0.0.1", "--num_workers", "1"]
-    with process(command, "litellm", environment) as running:
+    with process(command, "litellm", settings) as running:
         until_open(port)
         yield Target("litellm", port, key, running.pid)
 

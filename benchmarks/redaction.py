@@ -14,13 +14,13 @@ import re
 import subprocess
 import sys
 import time
-import venv
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from machine import machine
 from redaction_texts import LOCALES, Text, texts
+from rivals import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -28,7 +28,6 @@ sys.path.insert(0, str(ROOT))
 from factory.redaction.redact import NUMBERS, PLACEHOLDER, Redactor, parts_of  # noqa: E402 - after the path
 
 PRESIDIO = "presidio-analyzer==2.2.366"
-PRESIDIO_PYTHON = ROOT / "var" / "benchmark" / "presidio" / "bin" / "python"
 RIVAL = Path(__file__).with_name("redaction_presidio.py")
 GOALS = {"recall": 0.99, "precision": 0.95}
 PLAIN = (  # what most calls are: an instruction and a question, with nothing to find in them
@@ -157,14 +156,11 @@ def _keys(reported: str, locale: str) -> list[tuple[str, str]]:
 
 def print_presidio(labelled: list[Text]) -> None:
     """Run the rival on the same texts and print both, over the kinds that it has."""
-    if not PRESIDIO_PYTHON.exists():
-        venv.create(PRESIDIO_PYTHON.parent.parent, with_pip=True)
-        install = [str(PRESIDIO_PYTHON), "-m", "pip", "install", "--quiet", PRESIDIO]
-        subprocess.run(install, check=True)
     given = "\n".join(json.dumps(text.text) for text in labelled)
     ran = subprocess.run(
-        [str(PRESIDIO_PYTHON), str(RIVAL)], input=given, capture_output=True, text=True, check=True
-    )
+        [str(environment(PRESIDIO)), str(RIVAL)],
+        input=given, capture_output=True, text=True, check=True,
+    )  # fmt: skip
     *lines, last = ran.stdout.splitlines()
     scored = [json.loads(line) for line in lines]
     rows = {"ours": [found_by_us(text.text) for text in labelled]}

@@ -75,7 +75,7 @@ def run_line(arguments: argparse.Namespace) -> None:
     right = sum(answer == gold[key] for key, answer in production)
     say("Captured", f"production's answers are {right / len(production):.4f} right")
     budget = round(arguments.review * workload.examples.count())
-    say("Queue", str(queue_review(workload, suspicious=budget)))
+    say("Queue", str(queue_review(workload, suspicious=budget, audit_share=0.0)))
     corrected, looked_at = play_reviewer(workload, reviewer, gold)
     say("Review", f"{looked_at} looked at, {corrected} corrected")
     held_out = {"project": "bank", "workload": workload.slug, "split": "test"}

@@ -8,8 +8,9 @@ from ninja import NinjaAPI, Router, Schema
 from pydantic import Field
 
 from distill.models import DistillationRun, Evaluation, ModelVersion
-from distill.selectors.runs import run_in_project
+from distill.selectors.runs import evaluation_in_project, run_in_project
 from distill.selectors.versions import version_in_project
+from distill.services.label_sets import write_student_set
 from distill.services.publish import move_alias, publish
 from distill.services.train import start_run
 from factory.api.base import (
@@ -20,16 +21,21 @@ from factory.api.base import (
     job_out,
     project_of,
 )
+from factory.api.curation import router as curation_router
 from factory.api.feedback import router as feedback_router
 from factory.api.ingest import router as factory_router
 from factory.api.otlp import router as otlp_router
 from factory.api.privacy import router as privacy_router
+from factory.api.prompts import router as prompts_router
 from factory.api.report import router as report_router
 from factory.errors import NotFound
 from factory.models import DatasetVersion
 from factory.selectors import workload_in_project
 from factory.services import jobs
+from labeling.api.datasets import router as datasets_router
+from labeling.api.insight import router as insight_router
 from labeling.api.label import router as labeling_router
+from labeling.api.label_sets import router as label_sets_router
 from labeling.selectors.label import teacher_in_project
 
 router = Router(tags=["distill and publish"])
@@ -153,6 +159,13 @@ def list_evaluations(request: HttpRequest, run_id: int) -> list[dict[str, Any]]:
     ]
 
 
+@router.post("/evaluations/{evaluation_id}/label-set")
+def post_student_set(request: HttpRequest, evaluation_id: int) -> dict[str, Any]:
+    """Lay a student's answers beside the other label sets; the same ones again are replaced."""
+    made = write_student_set(evaluation_in_project(project_of(request), evaluation_id))
+    return {"key": f"set-{made.pk}", "name": made.name, "rows": made.rows}
+
+
 @router.post("/runs/{run_id}/publish", response=VersionOut)
 def post_version(request: HttpRequest, run_id: int, body: PublishIn) -> dict[str, Any]:
     """Publish a run's files as the workload's next model version."""
@@ -189,7 +202,12 @@ api.add_router("", factory_router)
 api.add_router("", feedback_router)
 api.add_router("", otlp_router)
 api.add_router("", privacy_router)
+api.add_router("", prompts_router)
+api.add_router("", curation_router)
 api.add_router("", report_router)
+api.add_router("", datasets_router)
 api.add_router("", labeling_router)
+api.add_router("", label_sets_router)
+api.add_router("", insight_router)
 api.add_router("", router)
 urlpatterns = [path("", api.urls)]

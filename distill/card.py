@@ -4,15 +4,13 @@ Every figure is one that was given; a figure that is missing is a dash. Text tha
 wrote is escaped, so that it can be read but can not change the page.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from distill.gate import Verdict
 from distill.manifest import SUMS_FILE, FileEntry
-
-DASH = "-"  # where nothing was measured
+from factory.markdown import code, escaped, figure, table, yaml_text
 
 
 @dataclass(frozen=True)
@@ -75,29 +73,29 @@ def front_matter(card: Card) -> str:
     """Return the YAML block that hubs read. JSON strings are YAML strings."""
     is_hub_id = re.fullmatch(r"[\w.-]+/[\w.-]+", card.base_model, re.ASCII) is not None
     lines = [
-        f"license: {_yaml(card.licence or 'other')}",
-        *([f"base_model: {_yaml(card.base_model)}"] if is_hub_id else []),
+        f"license: {yaml_text(card.licence or 'other')}",
+        *([f"base_model: {yaml_text(card.base_model)}"] if is_hub_id else []),
         "library_name: gguf",
         "pipeline_tag: text-generation",
         "tags:",
-        *(f"- {_yaml(tag)}" for tag in ("gguf", "distillation", "understudy", card.kind)),
+        *(f"- {yaml_text(tag)}" for tag in ("gguf", "distillation", "understudy", card.kind)),
     ]
     return "---\n" + "\n".join(lines) + "\n---\n"
 
 
 def about(card: Card) -> str:
     """Say what the model is and what it was told to do."""
-    revision = f" at revision {_code(card.base_revision)}" if card.base_revision else ""
-    licence = _code(card.licence) if card.licence else "that of the base model, which see"
+    revision = f" at revision {code(card.base_revision)}" if card.base_revision else ""
+    licence = code(card.licence) if card.licence else "that of the base model, which see"
     text = (
         f"A small student for one {escaped(card.kind)} job, distilled from the answers of a larger "
-        f"model and merged into {_code(card.base_model)}{revision}. Licence: {licence}.\n"
+        f"model and merged into {code(card.base_model)}{revision}. Licence: {licence}.\n"
     )
     if card.instruction:
         quoted = "\n".join(f"> {escaped(line)}" for line in card.instruction.splitlines())
         text += f"\nIt was trained with this instruction; send it the same:\n\n{quoted}\n"
     if card.labels:
-        text += f"\nAnswers: {', '.join(_code(label) for label in card.labels)}.\n"
+        text += f"\nAnswers: {', '.join(code(label) for label in card.labels)}.\n"
     return text
 
 
@@ -110,15 +108,15 @@ def score_table(card: Card) -> str:
             f"{score.n:,}",
             f"{score.score:.1%}",
             f"{score.low:.1%} to {score.high:.1%}",
-            _figure(score.p50_ms, "{:,.0f} ms"),
-            _figure(score.p99_ms, "{:,.0f} ms"),
-            _figure(score.usd_per_1000, "{:,.4f}"),
+            figure(score.p50_ms, "{:,.0f} ms"),
+            figure(score.p99_ms, "{:,.0f} ms"),
+            figure(score.usd_per_1000, "{:,.4f}"),
         )
         for score in card.scores
     ]
     return (
         f"Score: {escaped(card.metric.replace('_', ' '))} on held-out rows, which the "
-        f"student was not trained on.\n\n{_table(head, rows)}"
+        f"student was not trained on.\n\n{table(head, rows)}"
     )
 
 
@@ -139,7 +137,7 @@ def verdict_text(card: Card) -> str:
 def data_text(card: Card) -> str:
     """Say what it was trained and measured on."""
     rows = ", ".join(f"{count:,} {escaped(split)}" for split, count in card.dataset_counts.items())
-    text = f"Dataset {escaped(card.dataset)}, sha256 {_code(card.dataset_digest)}: {rows}.\n"
+    text = f"Dataset {escaped(card.dataset)}, sha256 {code(card.dataset_digest)}: {rows}.\n"
     if card.erased_rows:
         text += (
             f"\nOf these rows {card.erased_rows:,} were erased after the student had seen them.\n"
@@ -149,8 +147,8 @@ def data_text(card: Card) -> str:
 
 def file_table(files: Sequence[FileEntry]) -> str:
     """List the model files with what to check them by."""
-    rows = [(_code(f.path), f"{f.size:,}", _code(f.sha256)) for f in files]
-    return _table(("File", "Bytes", "sha256"), rows)
+    rows = [(code(f.path), f"{f.size:,}", code(f.sha256)) for f in files]
+    return table(("File", "Bytes", "sha256"), rows)
 
 
 def usage(card: Card) -> str:
@@ -188,37 +186,8 @@ echo "FROM ./{file}" > Modelfile && ollama create {name} -f Modelfile
 def limits(card: Card) -> str:
     """Say what the figures do not promise."""
     return (
-        f"- It does one job, {_code(card.repository)}, and was measured on that job's calls only.\n"
+        f"- It does one job, {code(card.repository)}, and was measured on that job's calls only.\n"
         "- Where its teacher was wrong and nobody corrected it, it learnt the error.\n"
         "- The figures hold for calls like the ones measured; when those change, measure again.\n"
         "- The intervals cover chance in the choice of rows, not errors in their answers.\n"
     )
-
-
-def escaped(text: str) -> str:
-    """Return text that markdown shows as it is, on one line: no markup, no HTML, no new cell."""
-    anywhere = re.sub(r"([\\`*_{}\[\]<>|&~$])", r"\\\1", _one_line(text))
-    return re.sub(r"^([-+=#])", r"\\\1", anywhere)
-
-
-def _code(text: str) -> str:
-    # In a code span nothing is markup but the backtick; in a table the bar still ends the cell.
-    shown = _one_line(text).replace("`", "'").replace("|", "¦")
-    return f"`{shown}`" if shown else DASH
-
-
-def _one_line(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text).strip()
-
-
-def _yaml(text: str) -> str:
-    return json.dumps(_one_line(text), ensure_ascii=False)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-
-
-def _figure(value: float | None, form: str) -> str:
-    return DASH if value is None else form.format(value)

@@ -141,16 +141,6 @@ class JobDir:
             yield
 
 
-def latest_by_step(events: Iterable[Json]) -> list[Json]:
-    """Return the events with those that a resumed run repeated replaced by the repetition."""
-    latest: dict[tuple[object, ...], Json] = {}
-    for event in events:
-        key = (event.get("phase"), event.get("step"), "eval_loss" in event, event.get("detail"))
-        latest.pop(key, None)
-        latest[key] = event
-    return list(latest.values())
-
-
 def file_sha256(path: Path) -> str:
     """Return the sha256 of a file, read in pieces."""
     with path.open("rb") as content:

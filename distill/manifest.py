@@ -94,8 +94,8 @@ def gguf_name(stem: str, quantization: str) -> str:
 
 
 def is_large(path: str) -> bool:
-    """Tell whether hub clients are to see a file as git-lfs: weights are, text is not."""
-    return path.endswith((".gguf", ".safetensors"))
+    """Tell whether hub clients are to see a file as git-lfs: weights and data are, text is not."""
+    return path.endswith((".gguf", ".safetensors", ".parquet"))
 
 
 def file_entry(path: str, content: bytes) -> FileEntry:

@@ -14,6 +14,7 @@ urlpatterns = [
     path("runs/<int:run>/cancel/", views.cancel_run, name="cancel_run"),
     path("runs/<int:run>/publish/", views.publish, name="publish"),
     path("evaluations/<int:evaluation>/", views.evaluation, name="evaluation"),
+    path("evaluations/<int:evaluation>/label-set/", views.student_set, name="student_set"),
     path("models/", views.models, name="models"),
     path("models/v<int:number>/", views.model, name="model"),
     path("models/move-alias/", views.move_alias, name="move_alias"),

@@ -3,6 +3,7 @@
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 
 from distill.forms import AliasForm, PublishForm, RunForm
 from distill.models import Alias
@@ -18,11 +19,12 @@ from distill.selectors.runs import (
 from distill.selectors.versions import models_page, shipped_file, version_in_project
 from distill.services import publish as publishing
 from distill.services import train
+from distill.services.label_sets import write_student_set
 from factory.decorators import signed_in, user_of
 from factory.errors import Conflict, InvalidInput
 from factory.forms import errors_in
 from factory.models import Membership, Workload
-from factory.selectors import erased_rows, role_of, workload_for_user
+from factory.selectors import erased_rows, role_of, wordings, workload_for_user
 from factory.services import jobs
 
 Role = Membership.Role
@@ -33,7 +35,8 @@ Role = Membership.Role
 def workload(request: HttpRequest, project: str, workload: str) -> HttpResponse:
     """Draw a workload's loop, and say what to do next."""
     found = workload_for_user(request.user, project, workload)
-    return render(request, "distill/workload.html", loop_context(request, found))
+    context = {**loop_context(request, found), "wordings": wordings(found)}
+    return render(request, "distill/workload.html", context)
 
 
 @signed_in("GET")
@@ -120,8 +123,9 @@ def evaluation(request: HttpRequest, project: str, workload: str, evaluation: in
     shown = evaluation_of_workload(found, evaluation)
     start = request.GET.get("wrong", "0")
     page = evaluation_page(shown, int(start) if start.isdecimal() else 0)
+    role = role_of(request.user, found.project)
     context = {"project": found.project, "workload": found, "evaluation": shown, "page": page}
-    return render(request, "distill/evaluation.html", context)
+    return render(request, "distill/evaluation.html", {**context, "role": role})
 
 
 # --- model versions -------------------------------------------------------------------------------
@@ -185,6 +189,15 @@ def roll_back(request: HttpRequest, project: str, workload: str) -> HttpResponse
     except Conflict as error:
         messages.error(request, f"Not moved: {error.message}.")
     return redirect("models", project, workload)
+
+
+@signed_in("POST")
+def student_set(request: HttpRequest, project: str, workload: str, evaluation: int) -> HttpResponse:
+    """Lay a student's answers beside the other label sets, and compare them with people's."""
+    found = workload_for_user(request.user, project, workload, Role.LEAD)
+    made = write_student_set(evaluation_of_workload(found, evaluation), user_of(request))
+    compared = reverse("compare_sets", args=[project, workload])
+    return redirect(f"{compared}?first=set-{made.pk}&second=people")
 
 
 # --- what several views share ---------------------------------------------------------------------

@@ -13,6 +13,7 @@ from factory.models import (
     ImportJob,
     Membership,
     Project,
+    SuitabilityReport,
     Upstream,
     Workload,
 )
@@ -104,3 +105,13 @@ class ImportJobAdmin(ReadOnlyAdmin):
 
     list_display = ["id", "project", "filename", "status", "attempt", "created_at"]
     list_filter = ["status"]
+
+
+@admin.register(SuitabilityReport)
+class SuitabilityReportAdmin(ReadOnlyAdmin):
+    """Suitability reports: numbers, no texts."""
+
+    list_display = ["id", "project", "workload", "group", "status", "created_by", "created_at"]
+    list_filter = ["status", "project"]
+    list_select_related = ["project", "workload", "group", "created_by"]
+    ordering = ["-id"]

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import unicodedata
+from collections.abc import Sequence
 
 import orjson
 
@@ -29,12 +30,23 @@ def group_key(messages: list[Json]) -> str:
     Inputs whose variable parts differ only in case, punctuation, spacing or numbers are one group,
     so that no near copy of a training row is ever tested on.
     """
-    text = PLACEHOLDER.sub(" 0 ", unicodedata.normalize("NFKC", variable_text(messages)))
-    words = re.findall(r"\w+", re.sub(r"\d+", " 0 ", text.casefold()))
+    return name_of(words_of(variable_text(messages)))
+
+
+def words_of(text: str) -> list[str]:
+    """Return a text's words without case, with every number and placeholder as "0"."""
+    plain = PLACEHOLDER.sub(" 0 ", unicodedata.normalize("NFKC", text))
+    return re.findall(r"\w+", re.sub(r"\d+", " 0 ", plain.casefold()))
+
+
+def name_of(words: Sequence[str]) -> str:
+    """Return the name of all texts with the same words."""
     return digest_of(" ".join(words))
 
 
 def _comparable(content: object) -> object:
+    if isinstance(content, str):
+        return unicodedata.normalize("NFC", content).strip()
     # Parts that are no text (an image, a sound) stay as they are: what they show is not seen here.
     parts = content if isinstance(content, list) else []
     if any(not isinstance(part, dict) or part.get("type") != "text" for part in parts):

@@ -10,10 +10,11 @@ from typing import Any, Literal
 import orjson
 
 from factory.errors import InvalidInput
-from factory.messages import MAX_METADATA_KEY, MAX_METADATA_VALUE, Json
+from factory.messages import MAX_METADATA_KEY, MAX_METADATA_VALUE, Json, object_of
 
 MIN_VALUE, MAX_VALUE = 3, 300  # characters; a shorter value is in every text
 PAIR = "Metadata is given as key=value, as in user_id=42"
+CALL_TEXTS = ("request", "response", "metadata", "request_id", "trace_id")
 WINDOW = 12  # bytes; what a dictionary takes of a text is longer than this
 
 
@@ -63,6 +64,12 @@ class Sought:
         before = r"(?<!\w)" if self.value[0].isalnum() else ""
         after = r"(?!\w)" if self.value[-1].isalnum() else ""
         return re.compile(f"{before}{re.escape(self.value.casefold())}{after}")
+
+    def is_in_call(self, call: Json) -> bool:
+        """Tell whether a call is sought, as the spool holds it (`CallRecord.as_json`)."""
+        if self.kind == "metadata":
+            return object_of(call.get("metadata")).get(self.key) == self.value
+        return self.is_in([call.get(name) for name in CALL_TEXTS])
 
     def is_in(self, value: Any) -> bool:
         """Tell whether any text in a JSON value holds the value that is sought."""

@@ -128,3 +128,17 @@ class JobCancelled(UnderstudyError):
 
     code = "cancelled"
     http_status = 409
+
+
+class JobPaused(UnderstudyError):
+    """The running job stops until somebody lets it go on; the message says why."""
+
+    code = "paused"
+    http_status = 409
+
+
+class JobWaits(UnderstudyError):
+    """The running job has nothing to do until something outside is ready: it looks again later."""
+
+    code = "waits"
+    http_status = 409

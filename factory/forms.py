@@ -1,5 +1,6 @@
 """What people type into the pages of projects, calls and examples, checked once."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -8,12 +9,15 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 
+from factory.curation.recipe import Recipe as CurationRecipe
+from factory.datasets.recipe import CHOICES, PROMPTS, Recipe, recipe_from_json
 from factory.erasure import Sought
 from factory.errors import Conflict, InvalidInput
 from factory.models import ApiKey, CapturedCall, Example, Membership, Project, Upstream, Workload
-from factory.models.example import Split
+from factory.models.example import Provenance, Split
 from factory.redaction.detectors import KINDS
 from factory.redaction.redact import Policy
+from factory.selectors import Twin
 from factory.services.retention import MAX_DAYS
 from factory.suitability.assumptions import ASSUMPTIONS, Assumption
 
@@ -51,6 +55,20 @@ class WorkloadForm(forms.Form):
     )
     kind = forms.ChoiceField(choices=Workload.Kind.choices)
     instruction = forms.CharField(widget=forms.Textarea(attrs={"rows": 4}), required=False)
+
+
+class JoinForm(forms.Form):
+    """Which workload a prompt is another wording of, the most alike first."""
+
+    def __init__(self, twins: list[Twin]) -> None:
+        super().__init__()
+        choices = [(twin.workload.slug, _with_share(twin)) for twin in twins]
+        self.fields["workload"] = forms.ChoiceField(choices=choices)
+
+
+def _with_share(twin: Twin) -> str:
+    alike = f", {math.floor(100 * twin.share)}%" if twin.share else ""
+    return f"{twin.workload.slug}{alike}"
 
 
 class LabelSetForm(forms.Form):
@@ -154,6 +172,82 @@ class ExampleFilterForm(forms.Form):
 
     split = forms.ChoiceField(choices=[("", "all"), *Split.choices], required=False)
     status = forms.ChoiceField(choices=[("", "any"), *Example.Status.choices], required=False)
+
+
+class RecipeForm(forms.Form):
+    """What a dataset version is made of; where nothing is chosen of a kind, all of it is."""
+
+    name = forms.CharField(
+        max_length=48, initial="main", label="Dataset", help_text="A line of versions: main, trial."
+    )
+    provenances = forms.MultipleChoiceField(
+        choices=Provenance.choices,
+        widget=forms.CheckboxSelectMultiple,
+        required=False,
+        label="Whose answers",
+        help_text="None chosen: all. Test rows are always those that a person answered.",
+    )
+    statuses = forms.MultipleChoiceField(
+        choices=[(name, name) for name in CHOICES["statuses"]],
+        widget=forms.CheckboxSelectMultiple,
+        required=False,
+        label="How far they have come",
+    )
+    origins = forms.MultipleChoiceField(
+        choices=[(name, name.replace("_", " ")) for name in CHOICES["origins"]],
+        widget=forms.CheckboxSelectMultiple,
+        required=False,
+        label="Where the inputs came from",
+    )
+    min_confidence = forms.FloatField(
+        min_value=0,
+        max_value=1,
+        initial=0,
+        label="Least confidence of a teacher's votes",
+        widget=forms.NumberInput(attrs={"step": "0.05"}),
+    )
+    since = forms.DateField(required=False, widget=DateInput, label="Came in from")
+    until = forms.DateField(required=False, widget=DateInput, label="Came in until")
+    synthetic_share = forms.FloatField(
+        min_value=0,
+        max_value=1,
+        initial=0.3,
+        label="Synthetic rows, at most this share of training",
+        widget=forms.NumberInput(attrs={"step": "0.05"}),
+    )
+    mode = forms.ChoiceField(
+        choices=[
+            ("none", "as it is"),
+            ("cap", "at most so many rows of a label"),
+            ("undersample", "as many of each label as of the rarest"),
+            ("oversample", "rare labels' rows several times"),
+            ("weight", "rare labels weigh more"),
+        ],
+        label="Balance of the labels in training",
+    )
+    cap = forms.IntegerField(min_value=1, initial=1000, label="Rows of a label, for “at most”")
+    most = forms.IntegerField(
+        min_value=1, initial=10, label="Times a row may count, for “several times” and “more”"
+    )
+    prompt = forms.ChoiceField(choices=list(PROMPTS.items()), label="Prompt")
+    is_for_training = forms.BooleanField(
+        required=False,
+        initial=True,
+        label="leave out answers whose terms forbid training",
+    )
+    seed = forms.IntegerField(min_value=0, max_value=2**32 - 1, initial=42)
+
+    @staticmethod
+    def initial_of(recipe: Recipe) -> dict[str, Any]:
+        """Return a recipe as the form shows it."""
+        return {**recipe.as_json(), **recipe.balance.as_json()}
+
+    def recipe(self) -> Recipe:
+        """Return what was chosen; `InvalidInput` names what is wrong."""
+        data = dict(self.cleaned_data)
+        data.pop("name", None)
+        balance = {name: data.pop(name) for name in ("mode", "cap", "most")}
+        return recipe_from_json({**data, "balance": balance})
 
 
 class PolicyForm(forms.Form):
@@ -291,3 +385,116 @@ class AssumptionsForm(forms.Form):
     def rows(self) -> list[tuple[Assumption, forms.BoundField]]:
         """Return each number with its field, for a table."""
         return [(known, self[known.name]) for known in ASSUMPTIONS]
+
+
+class CurationForm(forms.Form):
+    """A workload's curation recipe, and the shares of its splits."""
+
+    refusals = forms.BooleanField(required=False, label="keep refusals back")
+    format = forms.BooleanField(
+        required=False, label="keep answers back that break the label set or the schema"
+    )
+    languages = forms.CharField(
+        required=False,
+        max_length=200,
+        label="Languages",
+        help_text="Codes as in en, de. Empty: all.",
+    )
+    shortest = forms.IntegerField(min_value=0, label="Shortest input, in characters")
+    longest = forms.IntegerField(min_value=1, label="Longest input, in characters")
+    deviations = forms.FloatField(
+        min_value=0,
+        label="Unusual lengths",
+        help_text="Robust standard deviations of the logarithm from which a length is an outlier. "
+        "0: none is.",
+    )
+    similarity = forms.FloatField(
+        min_value=0.3,
+        max_value=1,
+        label="Near copies share",
+        widget=forms.NumberInput(attrs={"step": "0.05"}),
+        help_text="This part of their words and pairs of words, from 0.3 to 1.",
+    )
+    reach = forms.FloatField(
+        min_value=0,
+        max_value=1,
+        label="and with the first row of their cluster",
+        widget=forms.NumberInput(attrs={"step": "0.05"}),
+        help_text="This part at the least. A row further away opens a cluster of its own.",
+    )
+    largest = forms.IntegerField(
+        min_value=2,
+        label="Rows of a group, at most",
+        help_text="A full group takes nothing more; what is near to it shares its split alone.",
+    )
+    keep = forms.IntegerField(
+        min_value=0,
+        label="Rows of a cluster that stay",
+        help_text="0: all. Test rows always stay: they are as production asks.",
+    )
+    metadata = forms.CharField(
+        required=False,
+        max_length=400,
+        label="Conversations by metadata",
+        help_text="Names of metadata, separated by commas, whose value names a conversation.",
+    )
+    traces = forms.BooleanField(required=False, label="calls of one trace are one conversation")
+    validation = forms.FloatField(
+        min_value=0, max_value=0.9, label="Share of validation, of new groups",
+        widget=forms.NumberInput(attrs={"step": "0.01"}),
+    )  # fmt: skip
+    test = forms.FloatField(
+        min_value=0, max_value=0.9, label="Share of test, of new groups",
+        widget=forms.NumberInput(attrs={"step": "0.01"}),
+    )  # fmt: skip
+    mode = forms.ChoiceField(
+        choices=RecipeForm.base_fields["mode"].choices,  # type: ignore[attr-defined]  # a ChoiceField
+        label="Balance of the labels in training, to look at",
+    )
+    cap = forms.IntegerField(min_value=1, label="Rows of a label, for “at most”")
+    most = forms.IntegerField(
+        min_value=1, label="Times a row may count, for “several times” and “more”"
+    )
+    contamination = forms.BooleanField(required=False, label="measure contamination after a run")
+
+    @staticmethod
+    def initial_of(recipe: CurationRecipe, workload: Workload) -> dict[str, Any]:
+        """Return a recipe as the form shows it."""
+        parts = recipe.as_json()
+        language, named = parts["language"], parts["conversations"]
+        return {
+            **parts["answers"],
+            "languages": ", ".join(language["keep"]),
+            **parts["length"],
+            **parts["near"],
+            "metadata": ", ".join(named["metadata"]),
+            "traces": named["traces"],
+            "validation": workload.validation_share,
+            "test": workload.test_share,
+            **parts["balance"],
+            "contamination": parts["contamination"],
+        }
+
+    def shares(self) -> dict[str, float]:
+        """Return the shares of new groups."""
+        return {name: self.cleaned_data[name] for name in ("validation", "test")}
+
+    def recipe(self) -> dict[str, Any]:
+        """Return what was typed, as a recipe's JSON."""
+        data = self.cleaned_data
+
+        def part(*names: str) -> dict[str, Any]:
+            return {name: data[name] for name in names}
+
+        def listed(name: str) -> list[str]:
+            return [word.strip() for word in data[name].split(",") if word.strip()]
+
+        return {
+            "answers": part("refusals", "format"),
+            "language": {"keep": listed("languages")},
+            "length": part("shortest", "longest", "deviations"),
+            "near": part("similarity", "reach", "largest", "keep"),
+            "conversations": {"metadata": listed("metadata"), "traces": data["traces"]},
+            "balance": part("mode", "cap", "most"),
+            "contamination": data["contamination"],
+        }

@@ -6,7 +6,7 @@ from pathlib import Path
 from factory.supervise import Process
 
 ROOT = Path(__file__).resolve().parent.parent
-QUEUES = {"default": 2, "teacher": 1, "gpu": 1}  # with the tasks a worker runs side by side
+QUEUES = {"default": 2, "teacher": 2, "gpu": 1}  # with the tasks a worker runs side by side
 NAMES = ("web", "shipper", *QUEUES, "beat")
 
 WEB_GRACE_SECONDS = 5  # for answers under way when it is asked to end

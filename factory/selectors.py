@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -26,8 +27,10 @@ from django.db.models import (
     Sum,
 )
 from django.db.models.functions import Cast, Coalesce, Now
+from more_itertools import map_reduce
 
 from factory.capture.partitions import first_id
+from factory.discovery.discover import likeness
 from factory.errors import Forbidden, InvalidInput, NotAuthenticated, NotFound
 from factory.models import (
     ApiKey,
@@ -48,7 +51,9 @@ from factory.models import (
     Project,
     Workload,
 )
+from factory.models.call import HAS_TEXTS
 from factory.models.example import Split
+from factory.models.loss import ADVICE
 from factory.services.keys import hash_key
 
 M = TypeVar("M", bound=Model)
@@ -188,8 +193,8 @@ def call_total(tallies: QuerySet[CallTally]) -> int:
 
 
 def uncurated(project: Project) -> QuerySet[CapturedCall]:
-    """Return the calls that no curator has looked at, the oldest first."""
-    return project.calls.filter(curated_at=None).order_by("id")
+    """Return the calls with texts that no curator has looked at, the oldest first."""
+    return project.calls.filter(HAS_TEXTS, curated_at=None).order_by("id")
 
 
 def proposals(project: Project) -> QuerySet[CallGroup]:
@@ -201,6 +206,52 @@ def proposals(project: Project) -> QuerySet[CallGroup]:
 def group_of_project(project: Project, group_id: int) -> CallGroup:
     """Return one group of calls."""
     return one(project.call_groups.filter(pk=group_id).select_related("project"), "prompt")
+
+
+def prompts_of(project: Project) -> list[CallGroup]:
+    """Return all groups of calls with their workloads, the largest first."""
+    return list(project.call_groups.select_related("workload").order_by("-call_count", "id"))
+
+
+def wordings(workload: Workload) -> list[CallGroup]:
+    """Return the prompts whose calls are a workload's, the largest first."""
+    return list(workload.call_groups.order_by("-call_count", "id"))
+
+
+def examples_of_group(group: CallGroup) -> QuerySet[Example]:
+    """Return a workload's examples that were made of one of its prompts' calls."""
+    made = Example.objects.filter(workload=group.workload_id, call__group=group)
+    return made.exclude(status=Example.Status.DISCARDED)
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A workload, and how much of a prompt's wording is that of the workload's most alike."""
+
+    workload: Workload
+    share: float
+    text: str  # of the wording that is most alike
+
+
+def twins(group: CallGroup, workloads: Sequence[Workload] | None = None) -> list[Twin]:
+    """Return the project's workloads, the one whose wording is most like a prompt's first."""
+    own = wording_of(group)
+    found = []
+    for workload in workloads_with_wordings(group.project) if workloads is None else workloads:
+        texts = [wording_of(wording) for wording in workload.call_groups.all()]
+        shares = [(likeness(own, text), text) for text in [*texts, workload.instruction]]
+        found.append(Twin(workload, *max(shares)))
+    return sorted(found, key=lambda twin: (-twin.share, twin.workload.slug))
+
+
+def wording_of(group: CallGroup) -> str:
+    """Return a prompt's constant part, empty where its calls have none."""
+    return group.skeleton["text"] if group.skeleton["parent"] else ""
+
+
+def workloads_with_wordings(project: Project) -> list[Workload]:
+    """Return a project's workloads, each with its prompts read along."""
+    return list(project.workloads.prefetch_related("call_groups").order_by("slug"))
 
 
 def newest_calls(group: CallGroup, count: int) -> list[CapturedCall]:
@@ -222,6 +273,14 @@ class CountRows(Subquery):
 
 # --- pages ----------------------------------------------------------------------------------------
 @dataclass(frozen=True)
+class Proposal:
+    """A group that could be a workload, or a wording of the one that is nearest."""
+
+    group: CallGroup
+    nearest: Twin | None
+
+
+@dataclass(frozen=True)
 class ProjectPage:
     """What the project page shows."""
 
@@ -231,7 +290,7 @@ class ProjectPage:
     upstreams: list[Any]
     keys: list[ApiKey]
     imports: list[ImportJob]
-    proposals: list[CallGroup]
+    proposals: list[Proposal]
     calls: int
     uncurated: int
 
@@ -241,14 +300,39 @@ def home_projects(user: User | AnonymousUser) -> list[Project]:
     return list(projects_of_user(user).annotate(workload_count=Count("workloads")))
 
 
-def recent_losses(user: User | AnonymousUser) -> dict[str, int]:
-    """Return how many calls could not be kept whole in the last week, by reason, for owners."""
-    if not Membership.objects.filter(user_id=user.pk or 0, role=Role.OWNER).exists():
-        return {}
-    recent = CaptureLoss.objects.filter(last_at__gt=Now() - LOSSES_SHOWN)
-    sums = recent.order_by().values_list("reason").annotate(sum=Sum("count"))
+@dataclass(frozen=True)
+class RecentLoss:
+    """How many calls could not be kept whole for one reason, when and where, and what helps."""
+
+    count: int
+    reason: str
+    advice: str
+    first_at: datetime
+    last_at: datetime
+    hosts: str
+
+
+def recent_losses() -> list[RecentLoss]:
+    """Return what could not be kept whole in the last week."""
+    recent = CaptureLoss.objects.filter(last_at__gt=Now() - LOSSES_SHOWN).order_by("host")
     said = dict(CaptureLoss.Reason.choices)
-    return {str(said.get(reason, reason)): total for reason, total in sums}
+    return [
+        RecentLoss(
+            count=sum(row.count for row in rows),
+            reason=str(said.get(reason, reason)),
+            advice=ADVICE.get(reason, ""),
+            first_at=min(row.first_at for row in rows),
+            last_at=max(row.last_at for row in rows),
+            hosts=", ".join(dict.fromkeys(row.host for row in rows)),
+        )
+        for reason, rows in sorted(map_reduce(recent, attrgetter("reason")).items())
+    ]
+
+
+def losses_for(user: User | AnonymousUser) -> list[RecentLoss]:
+    """Return the recent losses for owners, and none for others: whose calls went, nobody knows."""
+    is_owner = Membership.objects.filter(user_id=user.pk or 0, role=Role.OWNER).exists()
+    return recent_losses() if is_owner else []
 
 
 def project_page(project: Project, user: User | AnonymousUser) -> ProjectPage:
@@ -271,10 +355,17 @@ def project_page(project: Project, user: User | AnonymousUser) -> ProjectPage:
         upstreams=list(project.upstreams.order_by("name")),
         keys=list(project.api_keys.order_by("revoked_at", "-created_at")),
         imports=list(project.import_jobs.order_by("-id")[:5]),
-        proposals=list(proposals(project)[:PROPOSALS]),
+        proposals=_with_nearest(project, list(proposals(project)[:PROPOSALS])),
         calls=call_total(project.tallies.all()),
         uncurated=capped_count(uncurated(project)),
     )
+
+
+def _with_nearest(project: Project, groups: list[CallGroup]) -> list[Proposal]:
+    workloads = workloads_with_wordings(project) if groups else []
+    ranked = [twins(group, workloads)[:1] for group in groups]
+    near = [next((twin for twin in found if twin.share), None) for found in ranked]
+    return [Proposal(*pair) for pair in zip(groups, near, strict=True)]
 
 
 def role_of(user: User | AnonymousUser, project: Project) -> str:
@@ -464,12 +555,13 @@ def privacy_page(project: Project, user: User | AnonymousUser) -> PrivacyPage:
 
 def erasures_of(project: Project) -> list[Erasure]:
     """Return a project's erasures, the newest first."""
-    return list(project.erasures.order_by("-id")[:100])
+    return list(project.erasures.order_by("-id").prefetch_related("spools")[:100])
 
 
 def erasure_of_project(project: Project, job_id: int) -> Erasure:
     """Return one of a project's erasures."""
-    return one(project.erasures.filter(pk=job_id).select_related("project"), "erasure")
+    found = project.erasures.filter(pk=job_id).select_related("project")
+    return one(found.prefetch_related("spools"), "erasure")
 
 
 def erased_rows(versions: Sequence[DatasetVersion]) -> dict[int, dict[str, int]]:

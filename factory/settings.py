@@ -183,7 +183,7 @@ ASGI_ROUTES = [
         "distill.gateway.application",
     ),
     (
-        r"^\S+ /(api/models/|api/whoami-v2$|[^/]+/[^/]+/(resolve|raw)/)",
+        r"^\S+ /(api/(models|datasets)/|api/whoami-v2$|(datasets/)?[^/]+/[^/]+/(resolve|raw)/)",
         "distill.registry.hub.application",
     ),
     (r"^\S+ /artifacts/", "distill.registry.files.application"),

@@ -3,10 +3,12 @@
 from celery import shared_task
 from django.utils import timezone
 
-from factory.models import ImportJob, SuitabilityReport
+from factory.models import CurationRun, ExampleImport, ImportJob, SuitabilityReport
 from factory.services import (
+    curation,
     dictionaries,
     erase,
+    example_imports,
     feedback,
     idempotency,
     imports,
@@ -24,6 +26,12 @@ def run_import(job_id: int) -> None:
     jobs.run(ImportJob, job_id, imports.import_work)
 
 
+@shared_task(name="factory.run_example_import")
+def run_example_import(job_id: int) -> None:
+    """Run one import of training rows."""
+    jobs.run(ExampleImport, job_id, example_imports.example_import_work)
+
+
 @shared_task(name="factory.sweep_jobs")
 def sweep_jobs() -> None:
     """Requeue the jobs of dead workers."""
@@ -38,10 +46,11 @@ def group_calls() -> None:
 
 @shared_task(name="factory.expire_calls")
 def expire_calls() -> None:
-    """Delete the calls whose time is over, and late ones of erased subjects."""
+    """Delete the calls whose time is over, late ones of erased subjects, and old reports."""
     retention.make_partitions()
     retention.expire_calls(timezone.now())
     erase.erase_late_calls()
+    report.prune_reports()
 
 
 @shared_task(name="factory.tend_dictionaries")
@@ -73,3 +82,10 @@ def sweep_ingest() -> None:
     """Forget answers that are old enough, and the files of imports that are over."""
     idempotency.sweep_requests()
     imports.sweep_uploads()
+    example_imports.sweep_rows()
+
+
+@shared_task(name="factory.run_curation")
+def run_curation(job_id: int) -> None:
+    """Take new calls through the steps, or undo one."""
+    jobs.run(CurationRun, job_id, curation.curation_work)

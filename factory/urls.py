@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
-from factory.views import imports, privacy, report
+from factory.views import curation, datasets, imports, privacy, prompts, report
 from factory.views import pages as views
 
 handler400 = views.bad_request
@@ -17,10 +17,14 @@ project = [
     path("", views.project, name="project"),
     path("-/calls/", views.project_calls, name="project_calls"),
     path("-/calls/<uuid:call>/", views.call, name="call"),
-    path("-/curate/", views.curate_calls, name="curate"),
-    path("-/prompts/<int:group>/", views.prompt, name="prompt"),
-    path("-/prompts/<int:group>/accept/", views.accept_prompt, name="accept_prompt"),
-    path("-/prompts/<int:group>/ignore/", views.ignore_prompt, name="ignore_prompt"),
+    path("-/curate/", curation.curate_calls, name="curate"),
+    path("-/curate/<int:curate>/", curation.curation_run, name="curation_run"),
+    path("-/curate/<int:curate>/cancel/", curation.cancel_curation, name="cancel_curation"),
+    path("-/prompts/<int:group>/", prompts.prompt, name="prompt"),
+    path("-/prompts/<int:group>/accept/", prompts.accept_prompt, name="accept_prompt"),
+    path("-/prompts/<int:group>/ignore/", prompts.ignore_prompt, name="ignore_prompt"),
+    path("-/prompts/<int:group>/join/", prompts.join_prompt, name="join_prompt"),
+    path("-/prompts/<int:group>/take-out/", prompts.take_out_prompt, name="take_out_prompt"),
     path("-/prompts/<int:group>/report/", report.prompt_report, name="prompt_report"),
     path(
         "-/prompts/<int:group>/report/live/", report.prompt_report_live, name="prompt_report_live"
@@ -54,11 +58,30 @@ workload = [
     path("report/live/", report.workload_report_live, name="report_live"),
     path("calls/", views.calls, name="calls"),
     path("examples/", views.examples, name="examples"),
+    path("curate/", curation.curation_page, name="curation"),
+    path("curate/recipe/", curation.curation_recipe, name="curation_recipe"),
+    path("curate/steps/<int:step>/undo/", curation.undo_step, name="undo_step"),
     path("label-set/", views.label_set, name="label_set"),
-    path("datasets/", views.datasets, name="datasets"),
-    path("datasets/freeze/", views.freeze_dataset, name="freeze"),
-    path(version, views.dataset_version, name="dataset_version"),
-    path(f"{version}rows.jsonl", views.dataset_rows, name="dataset_rows"),
+    path("datasets/", datasets.datasets, name="datasets"),
+    path(version, datasets.dataset_version, name="dataset_version"),
+    path(f"{version}rows.jsonl", datasets.dataset_rows, name="dataset_rows"),
+    path(f"{version}files/<path:path>", datasets.dataset_file, name="dataset_file"),
+    path(f"{version}diff/", datasets.dataset_diff, name="dataset_diff"),
+    path("examples/import/", datasets.new_example_import, name="new_example_import"),
+    path("examples/imports/<int:job>/", datasets.example_import, name="example_import"),
+    path(
+        "examples/imports/<int:job>/live/", datasets.example_import_live, name="example_import_live"
+    ),
+    path(
+        "examples/imports/<int:job>/refused.csv",
+        datasets.example_import_refused,
+        name="example_import_refused",
+    ),
+    path(
+        "examples/imports/<int:job>/cancel/",
+        datasets.cancel_example_import,
+        name="cancel_example_import",
+    ),
 ]
 urlpatterns = [
     path("healthz", views.healthz, name="healthz"),

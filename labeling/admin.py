@@ -5,7 +5,18 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
-from labeling.models import Guideline, Label, LabelJob, Review, ReviewItem, Teacher
+from labeling.models import (
+    Application,
+    Guideline,
+    InsightRun,
+    Label,
+    LabelJob,
+    LabelSet,
+    Review,
+    ReviewItem,
+    Teacher,
+    Verdict,
+)
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic when it runs
@@ -69,4 +80,40 @@ class ReviewAdmin(ReadOnlyAdmin):
     list_display = ["id", "item_id", "reviewer", "decision", "seconds", "created_at"]
     list_select_related = ["reviewer"]
     list_filter = ["decision"]
+    show_full_result_count = False
+
+
+@admin.register(LabelSet)
+class LabelSetAdmin(ReadOnlyAdmin):
+    """Committees' and students' answers."""
+
+    list_display = ["id", "workload", "name", "source", "status", "rows"]
+    list_select_related = ["workload__project"]
+    list_filter = ["source", "status"]
+
+
+@admin.register(Application)
+class ApplicationAdmin(ReadOnlyAdmin):
+    """Acts that made a set's answers targets."""
+
+    list_display = ["id", "workload", "source_name", "scope", "status", "rows", "created_at"]
+    list_select_related = ["workload__project"]
+    list_filter = ["status"]
+
+
+@admin.register(InsightRun)
+class InsightRunAdmin(ReadOnlyAdmin):
+    """Judgements of labels."""
+
+    list_display = ["id", "workload", "status", "to_review", "created_at"]
+    list_select_related = ["workload__project"]
+    list_filter = ["status"]
+
+
+@admin.register(Verdict)
+class VerdictAdmin(ReadOnlyAdmin):
+    """What judges said."""
+
+    list_display = ["id", "job_id", "example_id", "outcome"]
+    list_filter = ["outcome"]
     show_full_result_count = False

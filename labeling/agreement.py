@@ -1,7 +1,7 @@
 """How far two raters agree."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 def cohen_kappa(pairs: Sequence[tuple[str, str]]) -> float | None:
@@ -9,9 +9,20 @@ def cohen_kappa(pairs: Sequence[tuple[str, str]]) -> float | None:
 
     None where it is not defined: no rows, or both raters gave one and the same answer throughout.
     """
-    n = len(pairs)
-    first, second = Counter(a for a, _ in pairs), Counter(b for _, b in pairs)
-    expected = sum(first[answer] * second[answer] for answer in first) / (n * n) if n else 1.0
+    return kappa_of(Counter(pairs))
+
+
+def kappa_of(counts: Mapping[tuple[str, str], int]) -> float | None:
+    """Return Cohen's kappa of counted pairs."""
+    first: Counter[str] = Counter()
+    second: Counter[str] = Counter()
+    for (a, b), n in counts.items():
+        first[a] += n
+        second[b] += n
+    total = first.total()
+    chance = sum(first[answer] * second[answer] for answer in first)
+    expected = chance / (total * total) if total else 1.0
     if expected == 1.0:
         return None
-    return (sum(a == b for a, b in pairs) / n - expected) / (1 - expected)
+    agreeing = sum(n for (a, b), n in counts.items() if a == b)
+    return (agreeing / total - expected) / (1 - expected)

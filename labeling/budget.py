@@ -20,7 +20,7 @@ class Budget:
         self.limit = limit
         self.spent = spent
         self.reserved = ZERO
-        self._settled = asyncio.Condition()
+        self._settled = asyncio.Event()
 
     @asynccontextmanager
     async def reserve(self, most: Decimal) -> AsyncIterator[Callable[[Decimal], None]]:
@@ -28,20 +28,20 @@ class Budget:
 
         Waits while calls in flight may still give money back; `BudgetExceeded` once none can.
         """
-        async with self._settled:
-            await self._settled.wait_for(lambda: self._fits(most) or self.reserved == 0)
-            if not self._fits(most):
+        while not self._fits(most):
+            if self.reserved == 0:
                 raise BudgetExceeded(
                     f"Budget reached: {self.spent:.4f} of {self.limit:.4f} USD are spent, "
                     f"and the next call could cost {most:.6f}."
                 )
-            self.reserved += most
+            self._settled.clear()
+            await self._settled.wait()
+        self.reserved += most
         try:
             yield self._charge
         finally:
-            async with self._settled:
-                self.reserved -= most
-                self._settled.notify_all()
+            self.reserved -= most
+            self._settled.set()
 
     def _fits(self, amount: Decimal) -> bool:
         return self.spent + self.reserved + amount <= self.limit

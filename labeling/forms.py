@@ -1,19 +1,74 @@
 """What people type into the pages of label and review, checked once."""
 
 import json
+from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.core.exceptions import ValidationError
 
 from factory.models import Project, Upstream
-from labeling.models import Teacher
-from labeling.services.label import MAX_VOTES
+from factory.prices import MAX_PRICE
+from labeling.committee import METHODS
+from labeling.models import AUDIT_SHARE, Application, LabelJob, Teacher
+from labeling.selectors.label_sets import SetInfo
+from labeling.services.judge import MOST_ROWS, ROWS
+from labeling.services.label import MAX_SHOTS, MAX_VOTES
+from labeling.services.review import MOST_AUDITED
 
 
-class TeacherForm(forms.Form):
+class FormWithDefaults(forms.Form):
+    """Where a field of `defaults` is left empty, its initial value counts."""
+
+    defaults: ClassVar[Sequence[str]] = ()
+
+    def clean(self) -> dict[str, Any]:
+        """Fill in what was left empty."""
+        given = super().clean() or {}
+        for name in self.defaults:
+            if given.get(name) in {None, ""} and name not in self.errors:
+                given[name] = self.fields[name].initial
+        return given
+
+
+class LimitsForm(FormWithDefaults):
+    """What a teacher's endpoint takes, and what its vendor allows: it may change."""
+
+    defaults = ("in_flight", "batch_price_share")
+
+    in_flight = forms.IntegerField(
+        required=False, min_value=1, max_value=1024, initial=64, label="Requests at once",
+        help_text="At most. Fewer by itself while the endpoint is busy.",
+    )  # fmt: skip
+    requests_per_minute = forms.IntegerField(
+        required=False, min_value=1, max_value=10_000_000, label="Requests a minute",
+        help_text="Shared by all workers. Empty: what the endpoint's own answers allow.",
+    )  # fmt: skip
+    tokens_per_minute = forms.IntegerField(
+        required=False, min_value=1, max_value=2_000_000_000, label="Tokens a minute"
+    )
+    batch_price_share = forms.FloatField(
+        required=False, min_value=0, max_value=1, initial=0.5, label="Batch price",
+        help_text="As a share of the price: 0.5 is OpenAI's.",
+    )  # fmt: skip
+    may_train_on_outputs = forms.BooleanField(
+        required=False, initial=True, label="its terms allow training on its answers"
+    )
+    licence = forms.CharField(
+        required=False, max_length=120, label="Licence or terms",
+        help_text="By name, as in Apache-2.0. It is named on every dataset card.",
+    )  # fmt: skip
+    terms = forms.CharField(
+        required=False, max_length=20_000, widget=forms.Textarea(attrs={"rows": 3}),
+        help_text="What they say of training, or where they are written.",
+    )  # fmt: skip
+
+
+class TeacherForm(FormWithDefaults):
     """A model that labels."""
+
+    defaults = LimitsForm.defaults
 
     name = forms.CharField(max_length=48)
     upstream = forms.ModelChoiceField(queryset=Upstream.objects.none())
@@ -24,8 +79,15 @@ class TeacherForm(forms.Form):
         widget=forms.Textarea(attrs={"rows": 3}),
         help_text="JSON, sent with each request. Votes only differ at a temperature above 0.",
     )
-    may_train_on_outputs = forms.BooleanField(
-        required=False, initial=True, label="its terms allow training on its answers"
+    input_usd = forms.FloatField(
+        required=False, min_value=0, max_value=MAX_PRICE, label="US$ per million tokens in",
+        help_text="0 for a model of your own. Empty: the price that the upstream has for it.",
+    )  # fmt: skip
+    output_usd = forms.FloatField(
+        required=False, min_value=0, max_value=MAX_PRICE, label="US$ per million tokens out"
+    )
+    asks_logprobs = forms.BooleanField(
+        required=False, label="ask for log probabilities: how sure it is of each answer"
     )
 
     def __init__(self, project: Project, *args: Any, **kwargs: Any) -> None:
@@ -33,6 +95,14 @@ class TeacherForm(forms.Form):
         upstream = self.fields["upstream"]
         assert isinstance(upstream, forms.ModelChoiceField)
         upstream.queryset = project.upstreams.order_by("name")
+        self.fields.update(LimitsForm().fields)
+
+    def clean(self) -> dict[str, Any]:
+        """A price has both sides or none."""
+        given = super().clean()
+        if (given.get("input_usd") is None) != (given.get("output_usd") is None):
+            self.add_error("output_usd", "Give both prices, or none.")
+        return given
 
     def clean_params(self) -> dict[str, Any]:
         """Return the typed JSON object, an empty one where nothing was typed."""
@@ -45,8 +115,10 @@ class TeacherForm(forms.Form):
         return params
 
 
-class LabelJobForm(forms.Form):
+class LabelJobForm(FormWithDefaults):
     """A teacher's pass over the examples."""
+
+    defaults = ("mode", "accept_confidence", "few_shot")
 
     teacher = forms.ModelChoiceField(queryset=Teacher.objects.none(), empty_label=None)
     votes = forms.IntegerField(
@@ -63,7 +135,11 @@ class LabelJobForm(forms.Form):
         label="Budget in US$",
         help_text="No call is made that could pass it.",
     )
+    mode = forms.ChoiceField(
+        required=False, choices=LabelJob.Mode.choices, initial=LabelJob.Mode.LIVE, label="Asked"
+    )
     accept_confidence = forms.FloatField(
+        required=False,
         min_value=0.01,
         max_value=1,
         initial=1.0,
@@ -71,11 +147,48 @@ class LabelJobForm(forms.Form):
         help_text="1 takes only what all votes agree on; the rest is left to people.",
     )
 
+    rationale = forms.BooleanField(
+        required=False, label="ask for reasons before each answer",
+        help_text="Kept beside the label, never in the target.",
+    )  # fmt: skip
+    few_shot = forms.IntegerField(
+        required=False, min_value=0, max_value=MAX_SHOTS, initial=0,
+        label="Reviewed examples shown",
+        help_text="The nearest ones that people answered, before each question.",
+    )  # fmt: skip
+    beside = forms.BooleanField(
+        required=False,
+        label="leave the targets as they are",
+        help_text="The labels lie beside them, to be compared; rows that people answered are "
+        "asked too.",
+    )
+    panel_rows = forms.IntegerField(
+        required=False, min_value=0, max_value=1000, label="Panel rows",
+        help_text="Asked again by each job, to notice a teacher that has changed. "
+        "Empty: by the job's size.",
+    )  # fmt: skip
+
+    def clean(self) -> dict[str, Any]:
+        """Say `applies` for what the page asks the other way round."""
+        given = super().clean()
+        beside = given.pop("beside", False)
+        return {**given, "applies": not beside}
+
     def __init__(self, project: Project, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         teacher = self.fields["teacher"]
         assert isinstance(teacher, forms.ModelChoiceField)
         teacher.queryset = project.teachers.select_related("upstream").order_by("name")
+
+
+class ResumeForm(forms.Form):
+    """What a paused job goes on with."""
+
+    budget_usd = forms.DecimalField(
+        min_value=Decimal(0), max_value=Decimal(1_000_000), decimal_places=4, required=False,
+        label="Budget in US$",
+    )  # fmt: skip
+    nevertheless = forms.BooleanField(required=False)
 
 
 class GuidelineForm(forms.Form):
@@ -99,6 +212,14 @@ class QueueForm(forms.Form):
         label="Most suspicious others",
         help_text="Besides every row of the test split that no person has confirmed.",
     )
+    audit_share = forms.FloatField(
+        required=False,
+        min_value=0.0,
+        max_value=MOST_AUDITED,
+        initial=AUDIT_SHARE,
+        label="Share drawn at random",
+        help_text="Of what comes besides the test rows. It measures how often the rest is wrong.",
+    )
 
 
 class DecisionForm(forms.Form):
@@ -121,3 +242,94 @@ class HeldForm(forms.Form):
         """Return the item numbers; anything else in between is left out."""
         parts = self.cleaned_data["held"].split(",")
         return tuple(int(part) for part in parts if part.isascii() and part.isdecimal())[:20]
+
+
+# --- label sets and judges ------------------------------------------------------------------------
+class CommitteeForm(forms.Form):
+    """Several sets combined into one."""
+
+    name = forms.CharField(max_length=120, initial="committee")
+    members = forms.MultipleChoiceField(widget=forms.CheckboxSelectMultiple, label="Members")
+    method = forms.ChoiceField(
+        choices=[(name, name.replace("_", " ")) for name in METHODS],
+        initial="dawid_skene",
+        help_text="Majority counts heads. Dawid-Skene learns from the answers alone how each "
+        "member errs, and weighs it by that; it takes three members to learn anything.",
+    )
+
+    def __init__(self, sets: Sequence[SetInfo], *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        members = self.fields["members"]
+        assert isinstance(members, forms.MultipleChoiceField)
+        members.choices = [(one.key, f"{one.name} ({one.rows:,} rows)") for one in sets if one.rows]
+
+
+class ApplyForm(forms.Form):
+    """Which answers become targets, as the comparison's buttons send it."""
+
+    source = forms.CharField(max_length=40)
+    scope = forms.ChoiceField(choices=Application.Scope.choices)
+    other = forms.CharField(required=False, max_length=40)
+    row = forms.CharField(required=False, strip=False, max_length=20_000)
+    column = forms.CharField(required=False, strip=False, max_length=20_000)
+    field = forms.CharField(required=False, max_length=500)
+    at_least = forms.FloatField(required=False, min_value=0.0, max_value=1.0)
+
+    def options(self) -> dict[str, Any]:
+        """Return what the service takes."""
+        data = self.cleaned_data
+        is_cell = data["scope"] == Application.Scope.CELL
+        cell = {"first": data["row"], "second": data["column"], "field": data["field"]}
+        return {
+            "source": data["source"],
+            "scope": data["scope"],
+            "other": data["other"],
+            "cell": cell if is_cell else None,
+            "at_least": data["at_least"] or 0.0,
+        }
+
+
+class JudgeForm(forms.Form):
+    """A model that checks others' answers."""
+
+    teacher = forms.ModelChoiceField(
+        queryset=Teacher.objects.none(), empty_label=None, label="Judge"
+    )
+    first = forms.ChoiceField(label="Answers of")
+    second = forms.ChoiceField(
+        required=False,
+        label="Against those of",
+        help_text="With none, each answer passes or fails. With one, the judge chooses between the "
+        "two wherever they differ.",
+    )
+    most = forms.IntegerField(
+        min_value=1,
+        max_value=MOST_ROWS,
+        initial=ROWS,
+        label="Rows at most",
+        help_text="Half of them are rows that people answered, as far as there are any: the judge "
+        "is measured on those.",
+    )
+    budget_usd = forms.DecimalField(
+        min_value=Decimal(0),
+        max_value=Decimal(1_000_000),
+        decimal_places=4,
+        initial=Decimal("1.00"),
+        label="Budget in US$",
+    )
+    force = forms.BooleanField(
+        required=False, label="even if it judges its own answers, which models favour"
+    )
+
+    def __init__(
+        self, project: Project, sets: Sequence[SetInfo], *args: Any, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        teacher, first, second = (self.fields[name] for name in ("teacher", "first", "second"))
+        assert isinstance(teacher, forms.ModelChoiceField)
+        assert isinstance(first, forms.ChoiceField)
+        assert isinstance(second, forms.ChoiceField)
+        teacher.queryset = project.teachers.select_related("upstream").order_by("name")
+        named = [(one.key, f"{one.name} ({one.rows:,} rows)") for one in sets if one.rows]
+        first.choices = named
+        second.choices = [("", "none"), *named]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
+import hypothesis
 import pytest
 from django.contrib.auth.models import User
 
@@ -12,6 +13,10 @@ from factory.messages import CallRecord
 from factory.models import CapturedCall, Example, Membership, Project, Workload
 from factory.services.capture import record_calls
 from factory.services.projects import add_member, create_project, create_workload
+
+# A busy machine is slow, and what once failed is not remembered in the checkout.
+hypothesis.settings.register_profile("house", deadline=None, database=None)
+hypothesis.settings.load_profile("house")
 
 PASSWORD = "correct horse battery staple"
 LABELS = ["billing", "delivery", "login"]

@@ -37,7 +37,7 @@ PATIENCE_SECONDS = 400  # for what takes seconds on a quiet machine: a busy one 
 
 @contextmanager
 def worker(*names: str) -> Iterator[list["subprocess.Popen[bytes]"]]:
-    """Run real worker processes on the test's database and broker; leases last two seconds."""
+    """Run real worker processes on the test's database and broker; leases last eight seconds."""
     database = connection.settings_dict
     url = f"postgresql://{database['USER']}@/{database['NAME']}?host={quote(database['HOST'])}"
     environment = {**os.environ, "DATABASE_URL": url, "JOB_LEASE_SECONDS": "8"}

@@ -62,7 +62,7 @@ def watch_job(stage: str, job: Job) -> None:
                 completed=seen.get("done", 0),
                 detail=str(seen.get("phase", job.status)),
             )
-            if job.is_final:
+            if job.is_final or job.status == Job.Status.PAUSED:
                 break
             time.sleep(0.3)
         progress.update(task, detail=job.status)

@@ -15,13 +15,13 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from pathlib import PurePosixPath
+from typing import Any, Protocol
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, close_old_connections
 
-from distill.models import VersionFile
 from factory.errors import (
     InvalidInput,
     NotAuthenticated,
@@ -62,6 +62,22 @@ class Request:
     query: str
     headers: Headers
     body: bytes = b""
+
+
+class Served(Protocol):
+    """A file of the store, and its name at the client."""
+
+    @property
+    def path(self) -> str:
+        """Its path in the repository."""
+
+    @property
+    def sha256(self) -> str:
+        """Its name in the store."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +153,7 @@ def json_answer(value: object, status: int = 200, headers: Headers | None = None
     return Answer(status, {**common, **(headers or {})}, body)
 
 
-def file_answer(request: Request, file: VersionFile, etag: str, headers: Headers) -> Answer:
+def file_answer(request: Request, file: Served, etag: str, headers: Headers) -> Answer:
     """Answer with a file or the one range of it that was asked for (RFC 9110, 13 and 14)."""
     store = _store(settings.STORAGE_URL)
     _require_whole(store, file)
@@ -146,7 +162,7 @@ def file_answer(request: Request, file: VersionFile, etag: str, headers: Headers
         "accept-ranges": "bytes",
         "etag": quoted,
         "content-type": "application/octet-stream",
-        "content-disposition": f'attachment; filename="{file.path}"',
+        "content-disposition": f'attachment; filename="{PurePosixPath(file.path).name}"',
         "cache-control": "private, no-transform",
         "x-content-type-options": "nosniff",
         **headers,
@@ -184,7 +200,7 @@ def _store(url: str) -> BlobStore:
     return open_store(url)
 
 
-def _require_whole(store: BlobStore, file: VersionFile) -> None:
+def _require_whole(store: BlobStore, file: Served) -> None:
     try:
         is_whole = store.size(file.sha256) == file.size
     except NotFound:

@@ -38,6 +38,12 @@ def evaluation_of_workload(workload: Workload, evaluation_id: int) -> Evaluation
     )
 
 
+def evaluation_in_project(project: Project, evaluation_id: int) -> Evaluation:
+    """Return an evaluation of any of a project's workloads."""
+    found = Evaluation.objects.filter(run__workload__project=project, pk=evaluation_id)
+    return one(found.select_related("artifact", "run__workload"), "evaluation")
+
+
 def _runs() -> QuerySet[DistillationRun]:
     return DistillationRun.objects.select_related(
         "workload__project", "dataset_version__dataset", "teacher", "created_by"

@@ -34,6 +34,7 @@ from factory.services import erase as calls_and_examples
 from factory.services import jobs
 from factory.services.dictionaries import repack, train_payload_dictionary
 from factory.services.erase import FINAL, version_in_report, versions_with, write_without
+from factory.services.versions import versions_with_file
 from factory.storage import open_store
 from labeling.models import LabelJob
 from labeling.services import erase as labels
@@ -220,11 +221,12 @@ def _in_use(blobs: Sequence[str]) -> set[str]:
         (Artifact.objects.all(), "sha256"),
         (VersionFile.objects.all(), "sha256"),
     )
-    return {
+    used = {
         sha256
         for rows, column in held
         for sha256 in rows.filter(**{f"{column}__in": blobs}).values_list(column, flat=True)
     }
+    return used | {blob for blob in blobs if versions_with_file(blob).exists()}
 
 
 # --- students -------------------------------------------------------------------------------------

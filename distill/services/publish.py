@@ -9,7 +9,7 @@ from pathlib import Path
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import F, Max, Q
 from django.db.models.functions import Now
 
 from distill.card import Card, Score, card_text
@@ -98,7 +98,8 @@ def publish(
             return published
         measured = _measured(run)
         shipped = [one for one in measured if _passed(one)]
-        objections = [*([] if shipped else _refusals(measured)), *_forbidding_terms(run)]
+        objections = [] if shipped else _refusals(measured)
+        objections += [*_forbidding_terms(run), *_forbidden_rows(run)]
         if objections and not reason:
             raise Conflict(" ".join(objections))
         latest = workload.model_versions.aggregate(top=Max("number"))["top"] or 0
@@ -225,6 +226,18 @@ def _forbidding_terms(run: DistillationRun) -> list[str]:
     return [
         f"The terms of teacher {name} forbid training on its answers." for name in sorted(named)
     ]
+
+
+def _forbidden_rows(run: DistillationRun) -> list[str]:
+    """Say how many rows the run learnt from have answers that may not train models.
+
+    As it was known when they were frozen, or as it is known now of an answer that still stands.
+    """
+    rows = run.dataset_version.entries.filter(split=Split.TRAIN)
+    forbidden = Q(may_train=False) | Q(example__may_train=False, example__target=F("target"))
+    count = rows.filter(forbidden).count()
+    said = f"{count:,} rows of {run.dataset_version} have answers whose terms forbid training."
+    return [said] if count else []
 
 
 def _create(draft: Draft, user: User | None) -> ModelVersion:

@@ -12,7 +12,7 @@ from django.db import transaction
 from distill.jobdir import JobDir
 from distill.models import Artifact, DistillationRun, TrainingPoint
 from distill.services.evaluate import start_evaluations
-from distill.services.workbench import Json, job_folder, version_rows, watch
+from distill.services.workbench import Json, job_folder, trained_rows, version_rows, watch
 from distill.spec import (
     ExportSpec,
     SpecError,
@@ -119,7 +119,7 @@ def train(run: DistillationRun) -> Json:
     folder = job_folder(run) / "train"
     if not (folder / "spec.json").exists():
         tables = {
-            "train": version_rows(run.dataset_version, Split.TRAIN),
+            "train": trained_rows(run.dataset_version),
             "validation": version_rows(run.dataset_version, Split.VALIDATION),
         }
         JobDir.create(folder, TrainSpec(**run.spec["train"]), tables)

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from django.conf import settings
 
 from distill.child import ChildFailedError, ChildStoppedError, run_child
 from distill.spec import SpecError
+from factory.datasets.selection import copies_of
 from factory.errors import InvalidInput, JobCancelled, UnderstudyError
 from factory.formats.intake import lines_of
 from factory.models import DatasetVersion, Job
+from factory.models.example import Split
 from factory.services import jobs
 from factory.storage import open_store
 
@@ -33,10 +36,24 @@ def job_folder(job: Job) -> Path:
 
 def version_rows(version: DatasetVersion, split: str) -> Iterator[Json]:
     """Yield a frozen version's rows of one split, from its file: `{"id", "messages", ...}`."""
+    return (_shown(row) for row in _stored_rows(version, split))
+
+
+def trained_rows(version: DatasetVersion) -> Iterator[Json]:
+    """Yield the rows of the training split, each as often as its weight asks for."""
+    for row in _stored_rows(version, Split.TRAIN):
+        yield from repeat(_shown(row), copies_of(row.get("weight", 1.0), row["digest"]))
+
+
+def _stored_rows(version: DatasetVersion, split: str) -> Iterator[Json]:
     for line in lines_of(open_store(settings.STORAGE_URL).read(version.file_sha256)):
-        row = json.loads(line)
+        row: Json = json.loads(line)
         if row["split"] == split:
-            yield {"id": str(row["id"]), "messages": row["messages"]}
+            yield row
+
+
+def _shown(row: Json) -> Json:
+    return {"id": str(row["id"]), "messages": row["messages"]}
 
 
 def watch(job: Job, step: str, folder: Path, on_events: Callable[[list[Json]], Json]) -> Json:

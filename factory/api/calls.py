@@ -5,11 +5,10 @@ from typing import Any
 
 from django.http import HttpRequest
 from ninja import Router, Schema
-from pydantic import Field
 
 from factory.api.base import project_of
 from factory.api.feedback import FeedbackOut, feedback_out
-from factory.models import CapturedCall, DatasetVersion
+from factory.models import CapturedCall
 from factory.selectors import (
     CallFilter,
     call_of_project,
@@ -17,8 +16,6 @@ from factory.selectors import (
     calls_page,
     workload_in_project,
 )
-from factory.services.curate import curate
-from factory.services.freeze import freeze
 
 router = Router(tags=["capture and curate"])
 
@@ -65,22 +62,6 @@ class WorkloadOut(Schema):
     labels: list[str]
 
 
-class DatasetVersionOut(Schema):
-    """A frozen dataset version."""
-
-    id: int
-    number: int
-    digest: str
-    counts: dict[str, Any]
-    file_sha256: str
-
-
-class FreezeIn(Schema):
-    """Which line of versions to add to."""
-
-    name: str = Field("main", min_length=1, max_length=48, pattern=r"^[a-z0-9]+([_-][a-z0-9]+)*$")
-
-
 def call_out(call: CapturedCall) -> dict[str, Any]:
     """Return a call as `CallOut` shows it."""
     fields = {name: getattr(call, name) for name in CallOut.model_fields}
@@ -105,12 +86,6 @@ def get_call(request: HttpRequest, request_id: str) -> dict[str, Any]:
     return {**call_out(call), **texts, "feedback": feedback}
 
 
-@router.post("/curate", response=dict[str, int])
-def post_curate(request: HttpRequest) -> dict[str, int]:
-    """Turn new calls into examples; the answer counts what became of them."""
-    return dict(curate(project_of(request)))
-
-
 @router.get("/workloads", response=list[WorkloadOut])
 def list_workloads(request: HttpRequest) -> list[Any]:
     """List the project's workloads."""
@@ -121,9 +96,3 @@ def list_workloads(request: HttpRequest) -> list[Any]:
 def get_workload(request: HttpRequest, workload: str) -> Any:
     """Get one workload."""
     return workload_in_project(project_of(request), workload)
-
-
-@router.post("/workloads/{workload}/datasets", response=DatasetVersionOut)
-def post_dataset(request: HttpRequest, workload: str, body: FreezeIn) -> DatasetVersion:
-    """Freeze the workload's examples as a dataset version."""
-    return freeze(workload_in_project(project_of(request), workload), name=body.name)

@@ -1,5 +1,6 @@
 """The JSON API: what is taken out of calls, and who is to be forgotten."""
 
+from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
 
@@ -38,6 +39,15 @@ class ErasureIn(Schema):
     rehearsal: bool = True
 
 
+class SpoolOut(Schema):
+    """What an erasure came to in the spool of a host; `cleared_at` says since when none is left."""
+
+    host: str
+    dropped: int
+    dead: int | None
+    cleared_at: datetime | None
+
+
 class ErasureOut(JobOut):
     """An erasure or its rehearsal; the report holds counts and ids."""
 
@@ -46,12 +56,14 @@ class ErasureOut(JobOut):
     reason: str
     asked_by: str
     report: dict[str, Any]
+    spools: list[SpoolOut]
 
 
 def erasure_out(job: Erasure) -> dict[str, Any]:
     """Return an erasure as `ErasureOut` shows it."""
     own = ("kind", "is_rehearsal", "reason", "asked_by", "report")
-    return {**job_out(job), **{name: getattr(job, name) for name in own}}
+    spools = list(job.spools.all())
+    return {**job_out(job), **{name: getattr(job, name) for name in own}, "spools": spools}
 
 
 def asked_by(request: HttpRequest) -> str:

@@ -2,7 +2,7 @@
 
 import struct
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ import orjson
 
 from factory.capture.dialects import chat_form
 from factory.capture.endpoints import FOREIGN_FIELDS
-from factory.capture.partitions import call_id
+from factory.capture.partitions import id_bytes
 from factory.capture.payloads import Packer
 from factory.dedupe import input_digest
 from factory.messages import CallRecord, Json, first_choice, object_of, turns_of
@@ -23,6 +23,7 @@ COLUMNS = (
     "route_reason", "redactions", "digest", "created_at",
 )  # fmt: skip
 PAYLOAD_COLUMNS = ("call_id", "dictionary_id", "body")
+SUMS = ("calls", "priced_calls", "prompt_tokens", "completion_tokens", "cost_usd", "latency_ms_sum")
 MAX_TOKENS = 100_000_000  # of one call; what claims more is not a count
 ERROR = 400  # the first HTTP status of those that are no answer
 # What COPY's text format gives a meaning of its own.
@@ -34,27 +35,15 @@ PLAIN_TUPLE = struct.Struct("!hi16sii")  # 3 fields: the id, no dictionary, the 
 TRAINED_TUPLE = struct.Struct("!hi16siqi")
 
 
-class TallyPart(NamedTuple):
-    """What one call adds to the counts of its day."""
-
-    day: str
-    model: str
-    is_error: bool
-    prompt_tokens: int
-    completion_tokens: int
-    cost_usd: Decimal | None
-    latency_ms: int
-
-
 class CallRow(NamedTuple):
-    """One call, ready to be written."""
+    """One call, ready to be written; of plain values, which cross to another process fast."""
 
     request_id: str
     call_id: str
-    created_at: datetime
     cells: bytes
     payload: bytes
-    tally: TallyPart
+    counted_as: tuple[str, str, bool]  # its day in UTC, its model, whether it is an error
+    adds: tuple[int, int, int, int, Decimal | int, int]  # to `SUMS` of what it is counted as
 
 
 @dataclass(frozen=True)
@@ -75,10 +64,11 @@ class RowMaker:
         model, tools = str(params.pop("model", ""))[:200], params.pop("tools", None)
         params.pop("messages", None)
         answered = _answer_columns(record, response, model, self.prices)
-        at = record.created_at
-        named = call_id(at, f"{self.project_id} {record.request_id}")
+        at = record.created_at.astimezone(UTC).isoformat()
+        named = id_bytes(record.created_at, f"{self.project_id} {record.request_id}")
+        written = named.hex()
         columns = {
-            "id": named.hex,
+            "id": written,
             "project_id": self.project_id,
             "request_id": record.request_id,
             "trace_id": record.trace_id[:128],
@@ -94,19 +84,20 @@ class RowMaker:
             "route_reason": record.route_reason,
             "redactions": orjson.dumps(record.redactions or {}).decode(),
             "digest": input_digest(messages),
-            "created_at": at.isoformat(),
+            "created_at": at,
             **answered,
         }
         body = self.packer.pack(
             {"messages": messages, "response": response, "request_params": params, "tools": tools}
         )
+        cost = answered["cost_usd"]
         return CallRow(
-            record.request_id, named.hex, at,
-            _line([columns[name] for name in COLUMNS]), self._payload(named.bytes, body),
-            TallyPart(
-                str(at.astimezone(UTC).date()), model, record.status_code >= ERROR,
-                answered["prompt_tokens"] or 0, answered["completion_tokens"] or 0,
-                answered["cost_usd"], record.latency_ms or 0,
+            record.request_id, written,
+            _line([columns[name] for name in COLUMNS]), self._payload(named, body),
+            (at[:10], model, record.status_code >= ERROR),
+            (
+                1, cost is not None, answered["prompt_tokens"] or 0,
+                answered["completion_tokens"] or 0, cost or 0, record.latency_ms or 0,
             ),
         )  # fmt: skip
 

@@ -5,6 +5,8 @@ from datetime import UTC, date, datetime
 from uuid import UUID
 
 MILLISECOND_BITS = 80  # of a uuid7, below its 48 bits of Unix milliseconds (RFC 9562, 5.7)
+NOT_RANDOM = 0xF << 76 | 0x3 << 62  # version and variant
+VERSION_7 = 0x7 << 76 | 0x2 << 62
 
 
 def call_id(created_at: datetime, seed: str) -> UUID:
@@ -12,11 +14,15 @@ def call_id(created_at: datetime, seed: str) -> UUID:
 
     A call that is sent again then lands on its own id, whatever process writes it.
     """
+    return UUID(bytes=id_bytes(created_at, seed))
+
+
+def id_bytes(created_at: datetime, seed: str) -> bytes:
+    """Return the 16 bytes of `call_id`."""
     milliseconds = max(0, round(created_at.timestamp() * 1000))
     random = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:10], "big")
-    value = (milliseconds << MILLISECOND_BITS) | random
-    value = value & ~(0xF << 76) | (7 << 76)  # the version
-    return UUID(int=value & ~(0x3 << 62) | (0x2 << 62))  # the variant
+    value = (milliseconds << MILLISECOND_BITS) | random & ~NOT_RANDOM | VERSION_7
+    return value.to_bytes(16, "big")
 
 
 def first_id(moment: datetime) -> UUID:

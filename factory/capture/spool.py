@@ -15,7 +15,7 @@ import threading
 import time
 import zlib
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -38,6 +38,7 @@ from factory.messages import Json
 logger = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 16 * 1024 * 1024
+SEGMENT_SECONDS = 60.0  # after its first record; what is shipped must not stay on the disk
 MAX_BYTES = 10 * 1024**3  # of the whole spool, unless told otherwise
 TEXTS_UP_TO = 0.8  # of the room: past it, records are kept without their texts
 SYNC_SECONDS = 0.05
@@ -51,6 +52,7 @@ MARK = struct.Struct("<QI")
 PEEK_BYTES = 1024 * 1024
 UNSEEN_SECONDS = 60
 KEPT_OF_ANSWER = ("id", "object", "created", "model", "usage")
+WITHOUT_TEXTS = "_without_texts"  # ends the route reason of a record that has none
 
 
 class Sync(StrEnum):
@@ -77,7 +79,9 @@ class SpoolWriter:
         self.loss_file = LossFile(folder / f"{_new_name()}{LOSSES}")
         self.fd: int | None = None
         self.size = MARK.size
-        # The loop's thread alone counts up; the other remembers how far it has come.
+        self._begun = 0.0  # when the segment's first record came
+        self._segment = threading.Lock()  # held to write to it, and to change it for another
+        # Counted up by who holds the segment; the thread remembers how far it has come.
         self._appended = self._opened = 0
         self._synced_appends = self._synced_opens = 0
         self._full: deque[int] = deque()  # descriptors to sync and to close
@@ -85,7 +89,7 @@ class SpoolWriter:
         self._is_closed = False
         self._wake = threading.Event()
         self._used, self._room = self._measured()
-        self._open()
+        self._change_to(self._created())
         self._thread = threading.Thread(target=self._look_after, name="spool", daemon=True)
         self._thread.start()
 
@@ -130,37 +134,53 @@ class SpoolWriter:
 
     def _write(self, record: Json) -> bool:
         frame = framed(orjson.dumps(record))
-        if self.fd is None or self.size >= SEGMENT_BYTES:
-            self._open()
-        if self.fd is None:
-            return False
+        with self._segment:
+            if self.fd is None or self.size >= SEGMENT_BYTES:
+                self._change_to(self._created())
+            is_written = self.fd is not None and self._put(self.fd, frame)
+        self._wake.set()
+        return is_written
+
+    def _put(self, fd: int, frame: bytes) -> bool:
         try:
-            written = os.pwrite(self.fd, frame, self.size)
+            written = os.pwrite(fd, frame, self.size)
             if written < len(frame):  # a torn frame must not stay
-                os.ftruncate(self.fd, self.size)
+                os.ftruncate(fd, self.size)
                 return False
         except OSError as error:
             if error.errno not in NO_ROOM:
                 logger.error("a record cannot be written: %s", error.strerror)  # noqa: TRY400
             return False
+        if self.size == MARK.size:
+            self._begun = time.monotonic()
         self.size += written
         self._used += written
         self._appended += 1
-        self._wake.set()
         return True
 
-    def _open(self) -> None:
-        """Begin a segment; where room or descriptors are wanting, stay with the last one."""
+    def _created(self) -> int | None:
+        """Create a segment; None where room or descriptors are wanting: the last one must do."""
         try:
-            fd = create_held(self.folder / f"{_new_name()}{SEGMENT}")
+            return create_held(self.folder / f"{_new_name()}{SEGMENT}")
         except OSError as error:
             if error.errno not in NO_ROOM:
                 logger.error("no new segment: %s", error.strerror)  # noqa: TRY400
+            return None
+
+    def _change_to(self, fd: int | None) -> None:
+        if fd is None:
             return
         former, self.fd, self.size = self.fd, fd, MARK.size
         self._opened += 1
         if former is not None:
             self._full.append(former)
+
+    def _give_up_old(self) -> None:
+        """Begin another segment where this one holds old records: it goes once it is shipped."""
+        if self.size > MARK.size and time.monotonic() >= self._begun + SEGMENT_SECONDS:
+            fresh = self._created()  # not while a call could have to wait for it
+            with self._segment:
+                self._change_to(fresh)
 
     def _look_after(self) -> None:
         measured = time.monotonic()
@@ -169,6 +189,7 @@ class SpoolWriter:
             self._wake.clear()
             if self.sync is Sync.INTERVAL and not self._is_closed:
                 time.sleep(SYNC_SECONDS)
+            self._give_up_old()
             self._bring_to_disk()
             self.loss_file.flush()
             if time.monotonic() - measured >= MEASURE_SECONDS:
@@ -209,7 +230,7 @@ def without_texts(record: Json) -> Json:
         "request": {"model": call["request"].get("model"), "messages": []},
         "response": answer and {k: answer[k] for k in KEPT_OF_ANSWER if k in answer},
         "is_partial": True,
-        "route_reason": f"{call['route_reason']}_without_texts",
+        "route_reason": f"{call['route_reason']}{WITHOUT_TEXTS}",
     }
     return {**record, "call": {**call, **told}}
 
@@ -278,6 +299,51 @@ def dead_count(segment: Path) -> int:
         return 0
 
 
+def prune_dead(folder: Path, is_erased: Callable[[bytes], bool]) -> int:
+    """Take the erased out of the records that were set aside; return how many went.
+
+    For the shipper's process alone, which also buries. A file is replaced whole or not at all; what
+    of it cannot be read goes too, for nobody can tell whose it is.
+    """
+    count = 0
+    for path in sorted(folder.glob(f"*{DEAD}")):
+        with suppress(FileNotFoundError):  # back in line: the shipper looks at it when it ships
+            bodies = [f.body for f in read_frames(path, MARK.size, is_complete=True)]
+            kept = [body for body in bodies if not is_erased(body)]
+            _replace(path, b"".join(map(framed, kept)))
+            count += len(bodies) - len(kept)
+    return count
+
+
+def _replace(path: Path, frames: bytes) -> None:
+    """Replace the frames of a file, crash-safe, where they are others than before."""
+    whole = _mark(MARK.size) + frames
+    if path.read_bytes() == whole:
+        return
+    if not frames:
+        path.unlink()
+    else:
+        unseen = path.with_suffix(UNSEEN)
+        with unseen.open("wb") as file:
+            file.write(whole)
+            file.flush()
+            os.fsync(file.fileno())
+        unseen.rename(path)
+    _force(path.parent)
+
+
+def holds_before(folder: Path, moment: float) -> bool:
+    """Whether a segment may hold records of a moment (in Unix seconds) or earlier, shipped or not.
+
+    A segment's name tells when it was begun: one that was begun later holds nothing older.
+    """
+    for path in segments(folder):
+        with suppress(FileNotFoundError):  # shipped a moment ago
+            if _begun_at(path) <= moment and path.stat().st_size > MARK.size:
+                return True
+    return False
+
+
 def unbury(folder: Path) -> int:
     """Put the records that were set aside back in line; return how many."""
     found = sorted(folder.glob(f"*{DEAD}"))
@@ -323,8 +389,12 @@ def _oldest_at(folder: Path) -> float | None:
                 frames = read_frames(segment, offset, is_complete=False, limit=PEEK_BYTES)
                 for frame in frames:
                     return float(orjson.loads(frame.body)["call"]["created_at"])
-                return int(segment.name.partition("-")[0]) / 1000  # when it was begun
+                return _begun_at(segment)
     return None
+
+
+def _begun_at(segment: Path) -> float:
+    return int(segment.name.partition("-")[0]) / 1000
 
 
 def _sizes(folder: Path) -> Iterator[int]:

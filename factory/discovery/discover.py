@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ from factory.messages import Json, text_of
 
 MAX_LABELS = 200  # more distinct short answers than this are not a label set
 MAX_LABEL_LENGTH = 60
+ALIKE = 0.5  # of the words: less is chance, however many words two prompts have in common
 MOST = 0.8  # of the answers: production models break their format now and then
 
 
@@ -57,6 +59,32 @@ def slug_for(instruction: str, metadata: dict[str, str]) -> str:
     said = metadata.get("workload") or metadata.get("task") or metadata.get("app") or instruction
     words = re.findall(r"[a-z0-9]+", said.lower())
     return "-".join(words[:4])[:40].strip("-") or "workload"
+
+
+def likeness(text: str, other: str) -> float:
+    """Return the share of the longer text's words that both have in order, 0 below `ALIKE`."""
+    one, two = _words(text), _words(other)
+    longer = max(len(one), len(two))
+    if (Counter(one) & Counter(two)).total() < ALIKE * longer or not longer:
+        return 0.0
+    blocks = SequenceMatcher(None, one, two).get_matching_blocks()
+    share = sum(block.size for block in blocks) / longer
+    return share if share >= ALIKE else 0.0
+
+
+def differences(text: str, other: str) -> list[tuple[str, str]]:
+    """Return what a text has otherwise than another: pairs of what went and what came."""
+    one, two = re.findall(r"\S+", other), re.findall(r"\S+", text)
+    changes = SequenceMatcher(None, one, two).get_opcodes()
+    return [
+        (" ".join(one[i:i_end]), " ".join(two[j:j_end]))
+        for tag, i, i_end, j, j_end in changes
+        if tag != "equal"
+    ]
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\{slot\}|[^\W_]+", text.lower())
 
 
 def _asked_schema(params: Json) -> Json | None:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
 from functools import cached_property
+from itertools import groupby
 
 from factory.messages import Json, text_of
 
@@ -29,16 +30,18 @@ MIN_RUN = 3  # tokens between two slots; shorter runs are chance
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _BLANKS, _LINES = re.compile(r"[^\S\n]+"), re.compile(r"\s*\n\s*")
 _MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]{0,6}\.?"
+_CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3"  # written without spaces: a token a character
+_NAMED = rf"(?<![^\W{_CJK}])(?=[^\W\d{_CJK}]*\d)[^\W{_CJK}]+"  # any word with a digit
 _UNIT = (
     r"(?:\[[A-Z]+_\d+\]"  # what redaction left
-    r"|\b(?=[^\W\d]*\d)\w+(?:[-./:,+](?=[^\W\d]*\d)\w+|-[0-9a-f]{4,}\b)*"  # any word with a digit
+    rf"|{_NAMED}(?:[-./:,+](?=[^\W\d{_CJK}]*\d)[^\W{_CJK}]+|-[0-9a-f]{{4,}}\b)*"
     r"|\b(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day\b"
     rf"|\b{_MONTH}(?=[ ,]+\d)|(?<=\d )\b{_MONTH})"
 )
 VOLATILE = re.compile(rf"{_UNIT}(?:[ ,]{{1,2}}{_UNIT})*")
-_CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3"  # written without spaces: a token a character
 TOKEN = re.compile(rf"\x01[a-z]+\n|\n| ?(?:[{_CJK}]|[^\W{_CJK}]+|[^\w\s])")
 _ASSISTANT = re.compile(r"\x01assistant\n[^\x01]*")
+_HEAD = re.compile(r"^(?:\x01user\n)?[^\n:.!?]{8,60}:(?=\s)")
 _MARKS = frozenset((START, END, CUT, SLOT, VALUE, f" {VALUE}"))
 _STRUCTURE = frozenset("\n:<>#\"'`{}[]|=*“”«»")  # what templates set off their slots with
 
@@ -56,6 +59,7 @@ class Prompt:
             len(messages),
         )
         self._system, self._turns = messages[:first], messages[first:]
+        self._again: set[int] = set()
 
     @cached_property
     def system_source(self) -> str:
@@ -91,6 +95,21 @@ class Prompt:
         kept = Prompt([])
         kept.system, kept.turns, kept.openings = self.system, self.turns, self.openings
         return kept
+
+    @cached_property
+    def said(self) -> int:
+        """A hash of what was sent, images and numbers too, good within this process."""
+        return hash(repr((self._system, self._turns)))
+
+    def is_said_again(self, other: "Prompt") -> bool:
+        """Note a prompt that reads the same when masked; tell whether it is the one that suffices.
+
+        What varies may be an image, a number, a date; a call that is merely sent again is no other.
+        """
+        if len(self._again) >= SUPPORT:
+            return False
+        self._again.add(other.said)
+        return len(self._again) == SUPPORT
 
     def channels(self) -> tuple[str, str]:
         """Both channels, masked."""
@@ -179,6 +198,15 @@ def constant_parts(texts: Sequence[str]) -> Parts:
     return tuple("".join(run) for run in runs if _is_kept(run))
 
 
+def common_parts(one: Parts, other: Parts) -> Parts:
+    """Return the runs that both have in order; what is in one of them only becomes a slot."""
+    runs = _common([tokens_of(part) for part in one], _with_slots(list(map(tokens_of, other))))
+    cut = [
+        list(run) for block in runs for is_slot, run in groupby(block, SLOT.__eq__) if not is_slot
+    ]
+    return tuple("".join(run) for run in cut if _is_kept(run))
+
+
 def without_changes(parts: Parts, text: str) -> Parts | None:
     """Return the parts less what the text has otherwise, None where that is more than values.
 
@@ -219,6 +247,10 @@ def clusters(samples: Sequence[Sample], accepts: Callable[[int], bool]) -> int:
     for text, mask in _holders([system[:1] for system, _ in samples]).items():
         if text and mask.bit_count() > 1:
             shared[mask] += MIN_WEIGHT  # the same instruction, however short
+    for mask in _holders(
+        [_HEAD.findall(text) for _, turns in samples for text in turns[:1]]
+    ).values():
+        shared[mask] += MIN_WEIGHT if mask.bit_count() > 1 else 0  # as in "Translate to French: "
     promising = 0
     for mask, weight in shared.items():
         promising |= mask if weight >= MIN_WEIGHT else 0
@@ -234,19 +266,19 @@ def clusters(samples: Sequence[Sample], accepts: Callable[[int], bool]) -> int:
     return promising
 
 
-def choices(slots: Sequence[list[str]], share: float, coverage: float) -> list[int]:
-    """Return the prompts of each whole value, where a sample's slots take few and tell them to do.
+def _heads(turns: list[str]) -> list[str]:
+    """Return what the turns begin with where a colon ends it, as in "Translate to French: "."""
+    return _HEAD.findall(turns[0]) if turns else []
 
-    One value that is an instruction makes instructions of the others, however short.
-    """
+
+def choices(slots: Sequence[list[str]], share: float, coverage: float) -> list[int]:
+    """Return the prompts of each whole value, where a sample's slots take few."""
     support = max(SUPPORT, round(share * len(slots)))
     held = _holders([[tuple(texts)] if any(texts) else [] for texts in slots])
     masks = [mask for mask in held.values() if mask.bit_count() >= support]
     if len(masks) < 2 or sum(masks).bit_count() < coverage * len(slots):
         return []
-    words = [_words_of(slots[next(bits(mask))]) for mask in masks]
-    common = frozenset.intersection(*words)
-    return masks if any(_is_instruction(own - common) for own in words) else []
+    return masks
 
 
 def alternatives(slots: Sequence[list[str]], share: float, coverage: float) -> list[int]:
@@ -292,7 +324,7 @@ def is_template(turns: Parts) -> bool:
     if not turns or not (turns[0].startswith(START) or turns[-1].endswith(END)):
         return False
     structured = any(token.strip(" ") in _STRUCTURE for token in tokens)
-    return _wording(tokens) >= (MIN_WEIGHT if structured else MIN_PROSE)
+    return _wording(tokens) >= (MIN_RUN if structured else MIN_PROSE)
 
 
 def without_answers(text: str) -> str:

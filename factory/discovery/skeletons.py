@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from itertools import combinations
 from typing import Any
 
 import orjson
@@ -19,6 +20,7 @@ import orjson
 from factory.digest import digest_of
 from factory.discovery import mining
 from factory.discovery.mining import Parts, Prompt
+from factory.discovery.rivals import are_rivals
 from factory.messages import Json
 
 MAX_GROUPS = 300  # of a project; what comes later is miscellaneous
@@ -265,12 +267,14 @@ class Skeletons:
 
     def _is_widened(self, node: _Node, texts: tuple[str, str]) -> bool:
         old = node.skeleton
+        if old.size < mining.MIN_PROSE:
+            return False
         system = mining.without_changes(old.system, texts[0])
         turns = mining.without_changes(old.turns, texts[1]) if old.turns else ()
         if system is None or turns is None:
             return False
         new = replace(old, system=system, turns=turns)
-        if new.size < old.floor:
+        if new.size < old.floor or are_rivals(old.system, (texts[0],)):
             return False
         self._reshape(node, new)
         return True
@@ -279,27 +283,36 @@ class Skeletons:
         if node.rest:
             node.rest -= 1
             return node
-        self._sample(node, prompt)
-        if len(node.sample) < node.due or not self._has_room(node):
+        if self._sample(node, prompt):
+            opened = node.is_light and self._open(node, [prompt])
+        elif len(node.sample) < node.due or not self._has_room(node):
             return node
-        opened = self._split(node)
+        else:
+            opened = self._split(node)
         if not opened:
             return node
+        self._split_lately.add(node.skeleton.signature)
         return self._descended(node, prompt)[0]
 
     def _has_room(self, node: _Node) -> bool:
         return len(self._nodes) < MAX_GROUPS and node.depth < MAX_DEPTH
 
-    def _sample(self, node: _Node, prompt: Prompt) -> None:
-        """Keep a prompt unlike those kept; of a growing conversation the latest."""
+    def _sample(self, node: _Node, prompt: Prompt) -> bool:
+        """Keep a prompt unlike those kept; of a growing conversation the latest.
+
+        Tells whether one that is kept has now come often enough to be a template by itself.
+        """
         seen = node.sample
-        if prompt.name in seen or any(prompt.name in kept.openings for kept in seen.values()):
-            return
+        if prompt.name in seen:
+            return seen[prompt.name].is_said_again(prompt)
+        if any(prompt.name in kept.openings for kept in seen.values()):
+            return False
         self._forget(node, prompt.openings & node.sample.keys())
         if self._sampled > SAMPLED_CHARACTERS:
             self._forget(node, node.sample)
         node.sample[prompt.name] = prompt.settled()
         self._sampled += _weight(prompt)
+        return False
 
     def _forget(self, node: _Node, names: Iterable[int]) -> None:
         for name in list(names):
@@ -330,13 +343,17 @@ class Skeletons:
                 or mining.alternatives(instructions, 0.04, 0.6)
                 or mining.alternatives(asked, 0.1, 0.75)
             )
-            for mask in found:
+            kept = self._rivals(node, [[prompts[i] for i in mining.bits(m)] for m in found])
+            for mask in found if kept else []:
                 opens(mask)
-        if opened:
-            self._split_lately.add(node.skeleton.signature)
         keep = {names[i] for i in mining.bits(promising)}
         self._after_look(node, opened=opened, keep=keep)
         return opened
+
+    def _rivals(self, node: _Node, groups: list[list[Prompt]]) -> bool:
+        """Tell whether what groups of a node's prompts share are instructions of several tasks."""
+        drafts = [self._draft(node, prompts) for prompts in groups]
+        return all(_are_rivals(one, other) for one, other in combinations(drafts, 2))
 
     def _after_look(self, node: _Node, *, opened: bool, keep: set[int]) -> None:
         """Set when to look again: soon after a find, ever later without one."""
@@ -361,11 +378,12 @@ class Skeletons:
         """Open a group for prompts that share constants, unless an existing one takes them."""
         if not self._has_room(node):
             return False
-        system = mining.constant_parts([prompt.system for prompt in prompts])
-        turns = mining.constant_parts([prompt.turns for prompt in prompts])
-        draft = replace(node.skeleton, parent=node.skeleton.signature, system=system, turns=turns)
-        is_told = mining.size(system) > mining.size(node.skeleton.system)
-        if draft.size < node.skeleton.size + 2 or not (is_told or mining.is_template(turns)):
+        draft = self._draft(node, prompts)
+        is_told = mining.size(draft.system) > mining.size(node.skeleton.system)
+        more = 2 if node.is_light else 1
+        if draft.size < node.skeleton.size + more or not (
+            is_told or mining.is_template(draft.turns)
+        ):
             return False
         draft = replace(draft, floor=round(KEPT_SHARE * draft.size))
         if self._absorbed(node, draft, prompts):
@@ -373,17 +391,32 @@ class Skeletons:
         self._place(replace(draft, signature=self._signature(draft)))
         return True
 
+    def _draft(self, node: _Node, prompts: list[Prompt]) -> Skeleton:
+        system = mining.constant_parts([prompt.system for prompt in prompts])
+        turns = mining.constant_parts([prompt.turns for prompt in prompts])
+        return replace(node.skeleton, parent=node.skeleton.signature, system=system, turns=turns)
+
     def _absorbed(self, node: _Node, draft: Skeleton, prompts: list[Prompt]) -> bool:
-        """Let a sibling that holds a value where these prompts hold others take them too."""
-        samples = [draft.values(prompt) for prompt in prompts]
+        """Let a sibling that differs in values only take these prompts too.
+
+        Of few words each counts: "Translate to French: " and "Translate to German: " stay two.
+        """
+        if draft.size < mining.MIN_PROSE:
+            return False
         for child in node.children:
             own = child.skeleton
-            texts = (_sentinel(own.system), _sentinel(own.turns))
-            if child.is_settled or draft.size < own.floor or not _holds(draft, texts):
+            both = replace(
+                own,
+                system=mining.common_parts(own.system, draft.system),
+                turns=mining.common_parts(own.turns, draft.turns),
+            )
+            least = max(own.floor, round(KEPT_SHARE * max(own.size, draft.size)))
+            if child.is_settled or both.size < least or _are_rivals(own, draft):
                 continue
+            samples = [both.values(prompt) for prompt in prompts]
             if mining.alternatives([s + t for s, t in samples], 0.1, 0.6):
                 continue
-            self._reshape(child, replace(own, system=draft.system, turns=draft.turns))
+            self._reshape(child, both)
             return True
         return False
 
@@ -440,13 +473,8 @@ class Skeletons:
         return self._roots[key]
 
 
-def _holds(draft: Skeleton, texts: tuple[str, str]) -> bool:
-    channels = zip((draft.system, draft.turns), texts, strict=True)
-    return all(mining.gaps(parts, text) is not None for parts, text in channels)
-
-
-def _sentinel(parts: Parts) -> str:
-    return mining.SLOT.join(parts)
+def _are_rivals(one: Skeleton, other: Skeleton) -> bool:
+    return are_rivals(one.system, other.system) or are_rivals(one.turns, other.turns)
 
 
 def _slots_between(parts: Parts) -> int:

@@ -9,15 +9,14 @@ import orjson
 from factory.digest import digest_of
 from factory.errors import InvalidInput
 from factory.messages import (
+    LATEST,
     MAX_METADATA_KEY,
     MAX_METADATA_PAIRS,
     MAX_METADATA_VALUE,
+    MAX_MS,
     Json,
     parse_json,
 )
-
-LATEST = 32_503_680_000  # unix seconds of the year 3000
-MAX_MS = 2**31 - 1
 
 
 def moment(value: object, name: str) -> datetime:

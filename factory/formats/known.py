@@ -13,9 +13,7 @@ from factory.formats import (
     openai_batch,
     stored_completions,
 )
-from factory.messages import CallRecord, Json
-
-MAX_ID = 128
+from factory.messages import MAX_ID, CallRecord, Json
 
 
 class Format(NamedTuple):

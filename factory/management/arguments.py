@@ -8,7 +8,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from factory.embedded import EmbeddedError
 from factory.errors import UnderstudyError
-from factory.models import Project
+from factory.models import Project, Workload
 from factory.services.projects import create_project
 
 
@@ -26,6 +26,20 @@ def project_named(slug: str, *, create: bool = False) -> Project:
         found = create_project(slug=slug, name=slug)
     if found is None:
         raise CommandError(f"there is no project {slug!r}")
+    return found
+
+
+def add_workload(parser: CommandParser) -> None:
+    """Add `--project` and `--workload`."""
+    add_project(parser)
+    parser.add_argument("--workload", required=True, metavar="SLUG")
+
+
+def workload_named(project: str, slug: str) -> Workload:
+    """Return the workload; `CommandError` where there is none."""
+    found = Workload.objects.filter(project__slug=project, slug=slug).first()
+    if found is None:
+        raise CommandError(f"there is no workload {project}/{slug}")
     return found
 
 

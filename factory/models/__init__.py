@@ -6,8 +6,15 @@ from factory.models.call import (
     CapturedCall,
     PayloadDictionary,
 )
-from factory.models.dataset import Dataset, DatasetEntry, DatasetVersion
-from factory.models.erasure import ErasedRows, Erasure
+from factory.models.curation import Curation, CurationRun, CurationStep, NearKey
+from factory.models.dataset import (
+    Dataset,
+    DatasetEntry,
+    DatasetVersion,
+    ExampleImport,
+    FreezeJob,
+)
+from factory.models.erasure import ErasedRows, ErasedSpool, Erasure
 from factory.models.example import Example
 from factory.models.feedback import Feedback
 from factory.models.held import HeldSpan
@@ -27,18 +34,25 @@ __all__ = [
     "CallText",
     "CaptureLoss",
     "CapturedCall",
+    "Curation",
+    "CurationRun",
+    "CurationStep",
     "Dataset",
     "DatasetEntry",
     "DatasetVersion",
     "ErasedRows",
+    "ErasedSpool",
     "Erasure",
     "Example",
+    "ExampleImport",
     "Feedback",
+    "FreezeJob",
     "HeldSpan",
     "IdempotentRequest",
     "ImportJob",
     "Job",
     "Membership",
+    "NearKey",
     "PayloadDictionary",
     "Project",
     "ReportAssumptions",

@@ -16,9 +16,13 @@ from django.db import models
 from uuid_utils.compat import uuid7
 
 from factory.capture.payloads import Packer
+from factory.capture.spool import WITHOUT_TEXTS
 from factory.messages import output_of, text_of
 from factory.models.project import Project
 from factory.models.workload import CallGroup, Workload
+
+# Where room ran out, a call was kept without its texts: it has no prompt and teaches nothing.
+HAS_TEXTS = ~models.Q(route_reason__endswith=WITHOUT_TEXTS)
 
 
 class CapturedCall(models.Model):
@@ -79,8 +83,12 @@ class CapturedCall(models.Model):
                 name="calls_by_response",
             ),
             models.Index(
-                fields=["project", "id"], condition=models.Q(group=None), name="calls_to_group"
+                fields=["project", "id"],
+                condition=models.Q(group=None) & HAS_TEXTS,
+                name="calls_to_group",
             ),
+            # With what `metadata[key]=value` asks for; only containment is ever asked.
+            GinIndex(fields=["metadata"], opclasses=["jsonb_path_ops"], name="calls_by_metadata"),
             models.Index(
                 fields=["group", "id"],
                 condition=models.Q(curated_at=None, group__isnull=False),

@@ -38,6 +38,27 @@ class Erasure(Job):
         pass
 
 
+class ErasedSpool(models.Model):
+    """What an erasure came to in the spool of one host, whose shipper carries it out there."""
+
+    erasure = models.ForeignKey(Erasure, on_delete=models.CASCADE, related_name="spools")
+    host = models.CharField(max_length=255)
+    # Calls that went: on their way, and out of those that had been set aside (null before those
+    # were looked at). A shipper that is killed may miscount what it had in hand.
+    dropped = models.PositiveBigIntegerField(default=0)
+    dead = models.PositiveBigIntegerField(null=True)
+    # When nothing was left there of before the erasure, not even what is recorded already.
+    cleared_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["erasure", "host"], name="erased_spool_once_per_host")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.dropped} dropped, {self.dead} of those set aside"
+
+
 class ErasedRows(models.Model):
     """What a dataset version lost: it is withdrawn, and its digest can still be verified.
 

@@ -53,13 +53,23 @@ class Example(models.Model):
     parent = models.ForeignKey("self", on_delete=models.SET_NULL, null=True)
     origin = models.CharField(max_length=16, choices=Origin.choices)
     messages = models.JSONField()
+    # What production answered; labels change the target, never this.
+    produced = models.TextField(null=True)  # noqa: DJ001 - None: nothing, or it was not production
     target = models.TextField(null=True)  # noqa: DJ001 - "no target yet" and "" are different answers
     provenance = models.CharField(max_length=24, choices=Provenance.choices, blank=True)
     digest = models.CharField(max_length=64)
-    group = models.CharField(max_length=64)
-    split = models.CharField(max_length=12, choices=Split.choices)
+    group = models.CharField(max_length=64)  # what shares a split: near copies, conversations
+    cluster = models.CharField(max_length=64, blank=True)  # of near copies, within the group
+    conversation = models.CharField(max_length=64, blank=True)  # digest of its name, if it has one
+    # Empty for a row that was discarded before it had one.
+    split = models.CharField(max_length=12, choices=Split.choices, blank=True)
     status = models.CharField(max_length=12, choices=Status.choices, default=Status.CAPTURED)
+    discard_reason = models.CharField(max_length=24, blank=True)  # a curation step's
+    discarded_by = models.ForeignKey(
+        "CurationStep", on_delete=models.SET_NULL, null=True, related_name="discarded"
+    )
     weight = models.PositiveIntegerField(default=1)  # how often production asked exactly this
+    may_train = models.BooleanField(default=True)  # by the terms of whoever gave the target
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

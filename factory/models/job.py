@@ -16,10 +16,11 @@ class Job(models.Model):
     """
 
     class Status(models.TextChoices):
-        """Queued and running are alive; the other three are final."""
+        """Queued and running are alive, paused waits for a person; the other three are final."""
 
         QUEUED = "queued"
         RUNNING = "running"
+        PAUSED = "paused"
         SUCCEEDED = "succeeded"
         FAILED = "failed"
         CANCELLED = "cancelled"
@@ -69,7 +70,7 @@ class Job(models.Model):
     @property
     def is_final(self) -> bool:
         """Whether nothing will change any more."""
-        return self.status not in {self.Status.QUEUED, self.Status.RUNNING}
+        return self.status in {self.Status.SUCCEEDED, self.Status.FAILED, self.Status.CANCELLED}
 
 
 class ImportJob(Job):

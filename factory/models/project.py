@@ -13,8 +13,8 @@ slug_validator = RegexValidator(
 
 # Paths of the site that a project's address would hide behind.
 RESERVED_SLUGS = {
-    "admin", "api", "artifacts", "healthz", "metrics", "readyz", "sign-in", "sign-out", "static",
-    "v1", "v2",
+    "admin", "api", "artifacts", "datasets", "healthz", "metrics", "readyz", "sign-in", "sign-out",
+    "static", "v1", "v2",
 }  # fmt: skip
 
 

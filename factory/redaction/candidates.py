@@ -53,6 +53,7 @@ class Detector:
     valid: Callable[[Candidate], bool]
     reach: int = 40
     follows: Callable[[str], bool] | None = None  # what must hold of the text before, asked once
+    is_number: bool = False  # whether every find begins as `NUMBER` does
 
     def finds(self, text: str, start: int, topics: Topics) -> Iterator[Span]:
         """Yield where values stand that begin at `start` or later, in order."""

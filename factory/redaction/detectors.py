@@ -181,18 +181,24 @@ ID_LETTERS = (
     r"[XYZ][ -]?[0-9]{7}|[A-Z]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]\b"
     r"|[A-Z]{5}[0-9]{4}[A-Z]\b|[A-Z]{6}[0-9L-V]{2}[A-EHLMPR-T][0-9L-V]{2}"
 )
+# Where a number may begin at all, `NUMBER_START` in RE2's syntax: not inside an id like `msg_0123`.
+NUMBER = rf"(?:^|[^\w.+\\-]|\\[nrt])(?:[+(\pN]|{ID_LETTERS})"
 
 # In this order: a key may hold digits that look like a card, a card's digits like a phone.
 DETECTORS = [
     *CREDENTIALS,
     Detector("EMAIL", r"\S@\S+", EMAIL, email, reach=110),
     Detector("IBAN", r"(?i)[A-Z]{2}[0-9]{2}(?:[ -]?[A-Z0-9]){11}", IBAN, account),
-    Detector("CARD", r"[0-9](?:[ \x{a0}.-]?[0-9]){12}", CARD, card),
-    Detector("NATIONAL_ID", rf"(?i){DIGITS_8}|{ID_LETTERS}", NATIONAL_ID, national_id),
+    Detector("CARD", r"[0-9](?:[ \x{a0}.-]?[0-9]){12}", CARD, card, is_number=True),
+    Detector(
+        "NATIONAL_ID", rf"(?i){DIGITS_8}|{ID_LETTERS}", NATIONAL_ID, national_id, is_number=True
+    ),
     Detector("IP", r"::|(?:[0-9A-Fa-f]{1,4}:){4}", IPV6, ip),
     Detector("IP", r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]", IPV4, ip),
-    Detector("PHONE", DIGITS_7, PHONE, phone),
-    Detector("PHONE", DIGITS_7, LABELLED_PHONE, labelled_phone, follows=is_called_phone),
+    Detector("PHONE", DIGITS_7, PHONE, phone, is_number=True),
+    Detector(
+        "PHONE", DIGITS_7, LABELLED_PHONE, labelled_phone, follows=is_called_phone, is_number=True
+    ),
 ]
 KINDS = tuple(dict.fromkeys(detector.kind for detector in DETECTORS))
 TOPICS = tuple(dict.fromkeys(row.topic for row in NATIONAL_IDS if row.topic))

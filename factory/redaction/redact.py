@@ -4,10 +4,9 @@ The same value gets the same placeholder within one call (`[EMAIL_1]` ... `[EMAI
 redacted example still trains. What was redacted before stays as it is: twice gives the same.
 """
 
-import dataclasses
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +18,9 @@ import re2
 from factory.errors import InvalidInput
 from factory.messages import CallRecord, Json
 from factory.redaction.candidates import Detector, Span, Topics, compiled, encodable
-from factory.redaction.detectors import DETECTORS, KINDS, TOPICS
+from factory.redaction.clean import CleanTexts, Named, Signs
+from factory.redaction.detectors import DETECTORS, KINDS, NUMBER, TOPICS
+from factory.redaction.files import put_back, set_aside
 from factory.redaction.people import find_names, name_analyzer
 
 PLACEHOLDER = re.compile(r"\[[A-Z]+(?:_[A-Z]+)*_\d{1,9}\]")
@@ -89,29 +90,38 @@ def redacted(record: CallRecord, policy: Policy) -> CallRecord:
     """Return the call redacted, with its counts; one that was redacted before, as it is."""
     if record.redactions is not None:
         return record
-    redactor = Redactor(policy)
+    redactor = Redactor(policy, clean_texts(policy))
     parts = [record.request, record.response, record.metadata]
     request, response, metadata = redactor.value(parts)
-    return dataclasses.replace(
-        record, request=request, response=response, metadata=metadata, redactions=redactor.counts
-    )
+    changed = {"request": request, "response": response, "metadata": metadata}
+    return CallRecord(**{**record.__dict__, **changed, "redactions": redactor.counts})
+
+
+@lru_cache(maxsize=8)
+def clean_texts(_policy: Policy) -> CleanTexts:
+    """Return this process's memory of the texts that a policy takes nothing out of."""
+    return CleanTexts()
 
 
 class Redactor:
-    """Redacts the parts of one call consistently; `counts` says how many values of each type."""
+    """Redacts the parts of one call consistently; `counts` says how many values of each type.
 
-    def __init__(self, policy: Policy = EVERYTHING) -> None:
+    `clean` is what calls of the same policy remember of one another: never another policy's.
+    """
+
+    def __init__(self, policy: Policy = EVERYTHING, clean: CleanTexts | None = None) -> None:
         self.policy = policy
+        self.clean = CleanTexts() if clean is None else clean
         self.seen: dict[tuple[str, str], str] = {}
-        self.last: Counter[str] = Counter()  # the highest number in use, of each kind
-        self.topics: set[str] = set()
+        self.last: defaultdict[str, int] = defaultdict(int)  # the highest number of each kind
+        self.topics: frozenset[str] = frozenset()
         self.custom = _custom_patterns(policy)
         self.always_looks = policy.names or bool(self.custom)
 
     @property
     def counts(self) -> dict[str, int]:
         """Return how many distinct values of each type were taken out."""
-        return dict(Counter(kind for kind, _ in self.seen))
+        return dict(Counter(kind for kind, _ in self.seen)) if self.seen else {}
 
     def text(self, text: str) -> str:
         """Return the text with each found value replaced by its placeholder."""
@@ -122,39 +132,62 @@ class Redactor:
 
         A number that is personal (a card's in a tool call) becomes its placeholder, a string.
         """
-        whole = "\n".join(_lines(value))
-        for placeholder in PLACEHOLDER.findall(whole):
-            kind, number = parts_of(placeholder)
-            self.last[kind] = max(self.last[kind], number)
-        detectors, topics = _scan(whole)
-        self.topics |= topics
-        return self._value(value, "") if detectors or self.always_looks else value
+        known = self.clean.young
+        # Nearly all is remembered and tells nothing, so nothing more is asked of it.
+        telling = [
+            (named, signs)
+            for named in _texts_in(value, "", [])
+            if (signs := known.get(named) or self._signs(named)) is not NOTHING
+        ]
+        for _, signs in telling:
+            self.topics |= signs.topics
+            for kind, number in signs.placeholders:
+                self.last[kind] = max(self.last[kind], number)
+        doubtful = {named: signs for named, signs in telling if not self._is_clean(signs)}
+        cleaned = {named: self._text(named, signs) for named, signs in doubtful.items()}
+        changed = {named: text for named, text in cleaned.items() if text != named[1]}
+        return _with(changed, value, "") if changed else value
 
-    def _value(self, value: Any, key: str) -> Any:
-        if isinstance(value, str):
-            return self._text(value, key)
-        if isinstance(value, list):
-            return [self._value(item, key) for item in value]
-        if isinstance(value, dict):
-            return {name: self._value(item, str(name)) for name, item in value.items()}
-        if isinstance(value, int) and value >= SHORTEST_NUMBER and key not in TIMES:
-            text = self._text(str(value), key)
-            return value if text == str(value) else text
-        return value
+    def _signs(self, named: Named) -> Signs:
+        signs = self.clean.get(named)
+        if signs is None:
+            key, text = named
+            signs = _look(_called(key, set_aside(text, key)[0]))
+            if self.always_looks:
+                signs = signs.clean_in(None)
+            elif signs.clean_among is not None:
+                self.clean.add(named, signs)
+        return signs
 
-    def _text(self, text: str, key: str) -> str:
+    def _is_clean(self, signs: Signs) -> bool:
+        # What is clean in a call of many topics is clean in one of fewer.
+        return signs.clean_among is not None and self.topics <= signs.clean_among
+
+    def _text(self, named: Named, signs: Signs) -> str:
+        if self._is_clean(signs):
+            return named[1]
+        key, text = named
+        topics = self.topics
+        bare, files = set_aside(text, key)
+        if bare.lstrip()[:1] in {"{", "["} and _is_json(bare):
+            cleaned = self._json(bare)
+        else:
+            cleaned = self._plain(bare, key, signs)
+        cleaned = put_back(cleaned, files)
+        if cleaned == text and self.topics == topics:
+            self.clean.add(named, signs.clean_in(topics))
+        return cleaned
+
+    def _plain(self, text: str, key: str, signs: Signs) -> str:
         # What a value is called is part of what it is: {"bsn": "..."} reads as `bsn: ...`.
-        called = f"{key}: " if key else ""
-        if not _scan(called + text)[0] and not self.always_looks:
-            return text
-        if text.lstrip()[:1] in {"{", "["} and _is_json(text):
-            return self._json(text)
-        whole = called + text
+        whole = _called(key, text)
+        start = len(whole) - len(text)
         for _ in range(ROUNDS):
-            before, whole = whole, self._round(whole, len(called))
+            before, whole = whole, self._round(whole, start, signs)
             if whole == before:
                 break
-        return whole[len(called) :]
+            signs = _look(whole)
+        return whole[start:]
 
     def _json(self, text: str) -> str:
         # Token by token: what is not taken out stays as it was written, to the space.
@@ -167,17 +200,17 @@ class Redactor:
                 key = json.loads(written[:-1])
                 return written
             value = json.loads(written) if written[0] == '"' else written
-            clean = self._text(value, key)
+            clean = self._text((key, value), self._signs((key, value)))
             return written if clean == value else json.dumps(clean, ensure_ascii="\\u" in written)
 
         return JSON_TOKEN.sub(token, text)
 
-    def _round(self, text: str, start: int) -> str:
-        detectors, topics = _scan(text)
-        self.topics |= topics
-        for detector in detectors:
+    def _round(self, text: str, start: int, signs: Signs) -> str:
+        self.topics |= signs.topics
+        topics = Topics(signs.topics, self.topics)
+        for detector in signs.detectors:
             if detector.kind in self.policy.kinds:
-                spans = detector.finds(text, start, Topics(topics, frozenset(self.topics)))
+                spans = detector.finds(text, start, topics)
                 text = self._take_out(detector.kind, text, spans)
         for kind, pattern in self.custom:
             matches = [match.span() for match in pattern.finditer(encodable(text))]
@@ -208,7 +241,7 @@ class Redactor:
 
 
 ESCAPE = r"\\u00[2-7]"  # a character written as JSON may: it can be any sign
-SIGNS: list[Detector | str] = [*DETECTORS, *TOPICS, ESCAPE]
+SIGNS: list[Detector | str] = [*DETECTORS, *TOPICS, ESCAPE, NUMBER]
 
 
 def _telltales() -> re2.Set:
@@ -220,14 +253,32 @@ def _telltales() -> re2.Set:
 
 
 TELLTALES = _telltales()
+ANY = frozenset(sign for sign in SIGNS if isinstance(sign, str))
+NOTHING = Signs(clean_among=ANY)
 
 
-def _scan(text: str) -> tuple[list[Detector], frozenset[str]]:
-    """Look at a text once: which detectors are worth running, and what ids it speaks of."""
-    signs = [SIGNS[n] for n in sorted(TELLTALES.Match(text.encode("utf-8", "replace")) or [])]
+def _look(text: str) -> Signs:
+    """Look at a text once: which detectors are worth running, and what it speaks of."""
+    found = tuple(sorted(TELLTALES.Match(text.encode("utf-8", "replace")) or ()))
+    signs = _told_by(found) if found else NOTHING
+    placeholders = tuple(map(parts_of, PLACEHOLDER.findall(text))) if "[" in text else ()
+    if placeholders:
+        signs = Signs(signs.detectors, signs.topics, placeholders, signs.clean_among)
+    return signs
+
+
+@lru_cache(maxsize=4096)
+def _told_by(found: tuple[int, ...]) -> Signs:
+    signs = [SIGNS[n] for n in found]
     topics = frozenset(sign for sign in signs if isinstance(sign, str))
-    found = [sign for sign in signs if isinstance(sign, Detector)]
-    return DETECTORS if ESCAPE in topics else found, topics
+    if ESCAPE in topics:
+        return Signs(tuple(DETECTORS), topics)
+    detectors = (sign for sign in signs if isinstance(sign, Detector))
+    telling = tuple(d for d in detectors if NUMBER in topics or not d.is_number)
+    topics -= {NUMBER}
+    if not telling and not topics:
+        return NOTHING
+    return Signs(telling, topics, clean_among=None if telling else ANY)
 
 
 def _outside_placeholders(text: str, start: int, spans: Iterable[Span]) -> Iterator[Span]:
@@ -245,17 +296,39 @@ def _is_whole(text: str, begin: int, end: int) -> bool:
     return not any(len(pair) == 2 and pair.isalnum() for pair in joined)
 
 
-def _lines(value: Any, key: str = "") -> Iterator[str]:
-    if isinstance(value, dict):
+def _texts_in(value: Any, key: str, found: list[Named]) -> list[Named]:
+    if isinstance(value, str):
+        found.append((key, value))
+    elif isinstance(value, dict):
         for name, item in value.items():
-            yield from _lines(item, str(name))
+            if isinstance(item, str):  # as most are: a turn of recursion less
+                found.append((name, item))
+            else:
+                _texts_in(item, name, found)
     elif isinstance(value, list):
         for item in value:
-            yield from _lines(item, key)
-    elif isinstance(value, str) or (
-        isinstance(value, int) and value >= SHORTEST_NUMBER and key not in TIMES
-    ):
-        yield f"{key}: {value}" if key else str(value)
+            _texts_in(item, key, found)
+    elif _is_long(value, key):
+        found.append((key, str(value)))
+    return found
+
+
+def _with(changed: dict[Named, str], value: Any, key: str) -> Any:
+    if isinstance(value, str):
+        return changed.get((key, value), value)
+    if isinstance(value, list):
+        return [_with(changed, item, key) for item in value]
+    if isinstance(value, dict):
+        return {name: _with(changed, item, name) for name, item in value.items()}
+    return changed.get((key, str(value)), value) if _is_long(value, key) else value
+
+
+def _is_long(value: object, key: str) -> bool:
+    return isinstance(value, int) and value >= SHORTEST_NUMBER and key not in TIMES
+
+
+def _called(key: str, text: str) -> str:
+    return f"{key}: {text}" if key else text
 
 
 def _is_json(text: str) -> bool:

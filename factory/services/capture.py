@@ -1,7 +1,8 @@
 """Captured calls: redacted, then written once, whatever comes twice."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db import connection, transaction
@@ -11,6 +12,7 @@ from factory.capture.call_rows import (
     BINARY_HEAD,
     COLUMNS,
     PAYLOAD_COLUMNS,
+    SUMS,
     CallRow,
     RowMaker,
 )
@@ -29,7 +31,6 @@ TALLY_SUMS = (
     "coalesce(sum(completion_tokens), 0) AS completion_tokens, "
     "coalesce(sum(cost_usd), 0) AS cost_usd, coalesce(sum(latency_ms), 0) AS latency_ms_sum"
 )
-SUMS = ("calls", "priced_calls", "prompt_tokens", "completion_tokens", "cost_usd", "latency_ms_sum")
 ADD_TO_TALLY = "ON CONFLICT ON CONSTRAINT one_tally_per_day DO UPDATE SET " + ", ".join(
     f"{name} = tally.{name} + excluded.{name}" for name in SUMS
 )
@@ -83,7 +84,8 @@ def insert_rows(project_id: int, rows: Iterable[CallRow]) -> int:
         given.setdefault(row.request_id, row)
     if not given:
         return 0
-    ensure_partitions(row.created_at for row in given.values())
+    days = {row.counted_as[0] for row in given.values()}
+    ensure_partitions(datetime.fromisoformat(day).replace(tzinfo=UTC) for day in days)
     names = sorted(given)
     with connection.cursor() as cursor:
         cursor.execute(TAKE_KEYS, [project_id, names, [given[name].call_id for name in names]])
@@ -102,17 +104,9 @@ def _copy(cursor: Any, statement: str, data: bytes) -> None:
         copy.write(data)
 
 
-def _tallies(project_id: int, rows: Sequence[CallRow]) -> list[list[Any]]:
+def _tallies(project_id: int, rows: Iterable[CallRow]) -> list[list[Any]]:
     """Sum the rows up by day, model and outcome, in the one order that all writers lock in."""
-    sums: defaultdict[tuple[str, str, bool], dict[str, Any]]
-    sums = defaultdict(lambda: dict.fromkeys(SUMS, 0))
-    for part in (row.tally for row in rows):
-        total = sums[part.day, part.model, part.is_error]
-        total["calls"] += 1
-        total["prompt_tokens"] += part.prompt_tokens
-        total["completion_tokens"] += part.completion_tokens
-        total["latency_ms_sum"] += part.latency_ms
-        if part.cost_usd is not None:
-            total["priced_calls"] += 1
-            total["cost_usd"] += part.cost_usd
-    return [[project_id, *key, *sums[key].values()] for key in sorted(sums)]
+    added = defaultdict(list)
+    for row in rows:
+        added[row.counted_as].append(row.adds)
+    return [[project_id, *key, *map(sum, zip(*added[key], strict=True))] for key in sorted(added)]

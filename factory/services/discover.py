@@ -10,16 +10,19 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import OuterRef, QuerySet, Subquery, Sum
+from django.db.models import Case, OuterRef, QuerySet, Subquery, Sum, Value, When
 from django.db.models.functions import Coalesce, Greatest, Least
 
+from factory.capture.call_rows import SUMS
 from factory.discovery.discover import infer_kind, instruction_of, slug_for
 from factory.discovery.skeletons import Skeletons, skeleton_from_json
 from factory.errors import Conflict
 from factory.messages import Json, output_of
-from factory.models import CallGroup, CallTally, CapturedCall, Project, Workload
-from factory.selectors import proposals
-from factory.services.capture import ADD_TO_TALLY, CALLS, DAY, SUMS, TALLIES, TALLY_SUMS
+from factory.models import CallGroup, CallTally, CapturedCall, Example, Project, Workload
+from factory.models.call import HAS_TEXTS
+from factory.models.example import Provenance
+from factory.selectors import examples_of_group, proposals
+from factory.services.capture import ADD_TO_TALLY, CALLS, DAY, TALLIES, TALLY_SUMS
 from factory.services.projects import create_workload
 from factory.services.search import index_calls
 
@@ -30,6 +33,16 @@ ERROR = 400  # the first HTTP status of those that are no answer
 EVIDENCE = 300  # calls of no skeleton that are looked at again: they may be the first of one
 MOVED_AT_ONCE = 2000  # calls of a group that others came out of, looked at again
 SAMPLE = 500  # calls that a workload's kind is inferred from
+TAKEN_OUT = "taken_out"  # why an example is discarded that left with its wording
+# What an example was before its wording was taken out: whose word its target is tells.
+STATUS_BEFORE = Case(
+    When(provenance=Provenance.RELABELED_BY_MODEL, then=Value(Example.Status.LABELED)),
+    When(
+        provenance__in=[Provenance.RELABELED_BY_HUMAN, Provenance.UPLOADED],
+        then=Value(Example.Status.REVIEWED),
+    ),
+    default=Value(Example.Status.CAPTURED),
+)
 
 
 def group_calls(project: Project, on_batch: Callable[[int], None] = lambda _: None) -> int:
@@ -69,16 +82,54 @@ def accept_all(project: Project) -> list[Workload]:
     return [accept_group(group) for group in proposals(project)]
 
 
+@transaction.atomic
 def attach_group(group: CallGroup, workload: Workload) -> None:
-    """Let a group's calls belong to a workload that is there: another wording of its prompt."""
+    """Let a group's calls belong to a workload that is there: another wording of its prompt.
+
+    Examples that left with the wording come back.
+    """
+    _lock(group.project)
+    group.refresh_from_db(fields=["workload"])
+    if group.workload not in {None, workload}:
+        raise Conflict(f"This prompt belongs to {group.workload.slug}: take it out first.")
     group.workload, group.is_ignored = workload, False
     group.save(update_fields=["workload", "is_ignored"])
+    left = workload.examples.filter(discard_reason=TAKEN_OUT, call__group=group)
+    left.update(status=STATUS_BEFORE, discard_reason="")
+
+
+@transaction.atomic
+def detach_group(group: CallGroup) -> int:
+    """Take a wording out of its workload; return how many examples were discarded with it.
+
+    The group is a proposal again, and all its calls wait to be curated for whoever takes it next.
+    Frozen dataset versions keep their rows. Examples whose calls have expired stay.
+    """
+    _lock(group.project)
+    group.refresh_from_db(fields=["workload"])
+    if group.workload is None:
+        raise Conflict("This prompt belongs to no workload.")
+    logger.info("group=%s taken out of workload=%s", group.pk, group.workload.pk)
+    gone = examples_of_group(group).update(
+        status=Example.Status.DISCARDED, discard_reason=TAKEN_OUT
+    )
+    made = Example.objects.filter(workload=group.workload, call__group=group)
+    made.update(weight=0)  # its calls are counted anew when they are curated again
+    group.calls.exclude(curated_at=None).update(curated_at=None)
+    group.workload, group.is_ignored = None, False
+    group.save(update_fields=["workload", "is_ignored"])
+    return gone
 
 
 def ignore_group(group: CallGroup) -> None:
     """Do not propose a group again."""
     group.is_ignored = True
     group.save(update_fields=["is_ignored"])
+
+
+def _lock(project: Project) -> None:
+    # One at a time per project; captures go on, for they need a weaker lock.
+    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
 
 
 def _free_slug(project: Project, slug: str) -> str:
@@ -89,9 +140,8 @@ def _free_slug(project: Project, slug: str) -> str:
 
 @transaction.atomic
 def _group_batch(project: Project) -> int:
-    # One at a time per project; captures go on, for they need a weaker lock.
-    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
-    new = project.calls.filter(group=None).order_by("id").select_related("payload")
+    _lock(project)
+    new = project.calls.filter(HAS_TEXTS, group=None).order_by("id").select_related("payload")
     batch = list(new[:BATCH])
     if not batch:
         return 0
@@ -168,12 +218,22 @@ def _join(group: CallGroup, calls: Sequence[CapturedCall]) -> None:
     _count(ids, "-")
     CapturedCall.objects.filter(pk__in=ids).update(group=group)
     _count(ids, "")
-    answered = CallTally.objects.filter(group=OuterRef("pk"), is_error=False).values("group")
-    CallGroup.objects.filter(pk__in=[group.pk, *left]).update(
-        call_count=Coalesce(Subquery(answered.annotate(sum=Sum("calls")).values("sum")), 0)
-    )
+    _recount({group.pk, *left})
     CallGroup.objects.filter(pk=group.pk).update(
         first_seen=Least("first_seen", min(times)), last_seen=Greatest("last_seen", max(times))
+    )
+
+
+def count_out(calls: Sequence[CapturedCall]) -> None:
+    """Take calls that are about to go out of the counts of their days and groups."""
+    _count([call.pk for call in calls], "-")
+    _recount({call.group_id for call in calls if call.group_id is not None})
+
+
+def _recount(groups: set[int]) -> None:
+    answered = CallTally.objects.filter(group=OuterRef("pk"), is_error=False).values("group")
+    CallGroup.objects.filter(pk__in=groups).update(
+        call_count=Coalesce(Subquery(answered.annotate(sum=Sum("calls")).values("sum")), 0)
     )
 
 

@@ -5,7 +5,6 @@ Calls go first. From then on the job's row holds the ids of what is still to go,
 over from a killed worker goes on by them.
 """
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
@@ -24,7 +23,7 @@ from more_itertools import chunked
 from factory import vault
 from factory.capture.partitions import first_id
 from factory.erasure import ErasureReport, Sought
-from factory.errors import Conflict, InvalidInput, NotFound
+from factory.errors import Conflict, InvalidInput
 from factory.formats.intake import MAX_STORED_BYTES, lines_of
 from factory.models import (
     CallKey,
@@ -35,15 +34,18 @@ from factory.models import (
     ErasedRows,
     Erasure,
     Example,
+    ExampleImport,
     Feedback,
     HeldSpan,
     Job,
     Project,
     Workload,
 )
+from factory.models.frozen import thawed
 from factory.redaction.redact import Policy, Redactor
 from factory.services import jobs
 from factory.services.dictionaries import dictionaries_with_text_of
+from factory.services.versions import rewrite_without
 from factory.storage import BlobStore, open_store
 
 BATCH = 500
@@ -319,12 +321,12 @@ def remove_examples(job: Erasure, examples: Collection[int]) -> None:
     report = ErasureReport.from_json(job.report)
     blobs = set(job.targets.get("blobs", []))
     for version in versions_with(examples):
-        row = _withdraw(job, version, set(examples))
-        blobs.add(row.former_sha256)
+        row, former = _withdraw(job, version, set(examples))
+        blobs |= former
         report.versions.append(version_in_report(version, len(row.entries)))
         report.counts["dataset entries"] += len(row.entries)
-    gone, _ = Example.objects.filter(pk__in=examples).delete()
-    report.counts["examples"] += gone
+    _, gone = Example.objects.filter(pk__in=examples).delete()
+    report.counts["examples"] += gone.get(Example._meta.label, 0)
     job.report, job.targets = report.as_json(), {**job.targets, "blobs": sorted(blobs)}
 
 
@@ -335,23 +337,23 @@ def version_in_report(version: DatasetVersion, rows: int) -> dict[str, Any]:
     return {**name, "rows": rows}
 
 
-def _withdraw(job: Erasure, version: DatasetVersion, examples: set[int]) -> ErasedRows:
-    former = version.file_sha256
+def _withdraw(
+    job: Erasure, version: DatasetVersion, examples: set[int]
+) -> tuple[ErasedRows, set[str]]:
+    """Take rows out of a version; return what is left of them, and the blobs that held them."""
+    former, store = version.file_sha256, open_store(settings.STORAGE_URL)
     entries = version.entries.filter(example__in=examples)
     digests = list(entries.order_by("position").values_list("position", "split", "digest"))
-    entries.delete()
-    with tempfile.TemporaryDirectory() as folder:
-        path, store = Path(folder) / "rows.jsonl", open_store(settings.STORAGE_URL)
-        try:
-            write_without(store, former, path, lambda row: row["id"] in examples)
-        except NotFound:  # nothing is left of the file, so nothing of the rows either
-            pass
-        else:
-            version.file_sha256, version.file_bytes = store.put(path)
-            version.save(update_fields=["file_sha256", "file_bytes"])
-    return ErasedRows.objects.create(
+    with thawed():
+        entries.delete()
+    blobs = rewrite_without(
+        version,
+        lambda path: write_without(store, former, path, lambda row: row["id"] in examples),
+    )
+    erased = ErasedRows.objects.create(
         erasure=job, version=version, former_sha256=former, entries=[list(row) for row in digests]
     )
+    return erased, blobs
 
 
 def write_without(
@@ -369,7 +371,7 @@ COPIES = """\
 Copies that left Understudy: downloads, exports, and what teachers and upstreams were sent.
 Backups of the database and of the file store: let them expire, and erase again after a restore.
 Job folders of workers on other machines: remove those of the runs that are named here.
-Spools: a segment goes once it is shipped; a call that still comes is refused, or erased by night.\
+The spool of a host whose shipper does not run for a week. The others are told of with the erasure.\
 """
 AS_PLACEHOLDER = (
     "Values like this one are taken out before a call is first written, and no search finds what "
@@ -381,8 +383,10 @@ WITHOUT_CALL = "Examples whose call had left by retention: an example has no met
 def sentences(job: Erasure, sought: Sought | None) -> list[str]:
     """Say what no erasure here reaches, and where a person has to look."""
     alive = job.project.import_jobs.exclude(status__in=FINAL).values_list("pk", flat=True)
+    rows = ExampleImport.objects.filter(workload__project=job.project).exclude(status__in=FINAL)
     said = COPIES.splitlines()
     said += [f"Import {number} is at work: erase again when it is over." for number in alive]
+    said += [f"Import of rows {one.pk} is at work: erase again when it is over." for one in rows]
     if sought is None:
         return said
     if Redactor(Policy.from_json(job.project.redaction)).text(sought.value) != sought.value:

@@ -20,7 +20,14 @@ from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 from kombu.exceptions import OperationalError as BrokerAway
 
-from factory.errors import Conflict, JobCancelled, LeaseLost, UnderstudyError
+from factory.errors import (
+    Conflict,
+    JobCancelled,
+    JobPaused,
+    JobWaits,
+    LeaseLost,
+    UnderstudyError,
+)
 from factory.models import Job
 
 logger = logging.getLogger(__name__)
@@ -149,11 +156,37 @@ def retry(job: Job, message: str) -> None:
         _mine(job).update(status=Job.Status.QUEUED, lease_until=None, error=message)
 
 
+def pause(job: Job, reason: str) -> None:
+    """Stop a running job until somebody resumes it."""
+    paused = {"status": Job.Status.PAUSED, "error": reason, "blame": "", "lease_until": None}
+    _mine(job).update(**paused)
+
+
+def wait(job: Job) -> None:
+    """Give a job back to the queue for the next sweep to ring; looking did not use an attempt up.
+
+    It keeps one attempt, so that the sweep knows it from a job whose bell has just been rung.
+    """
+    _mine(job).update(status=Job.Status.QUEUED, lease_until=None, error="", attempt=1)
+
+
+def resume(job: Job) -> None:
+    """Let a paused job go on, with all its attempts; `Conflict` where it is not paused."""
+    resumed = (
+        type(job)
+        ._default_manager.filter(pk=job.pk, status=Job.Status.PAUSED)
+        .update(status=Job.Status.QUEUED, error="", attempt=0)
+    )
+    if not resumed:
+        raise Conflict(f"{job} is not paused")
+    transaction.on_commit(lambda: ring(job))
+
+
 def cancel(job: Job) -> None:
     """Stop a job: at once where it waits, at its next heartbeat where it runs."""
     stopped = (
         type(job)
-        ._default_manager.filter(pk=job.pk, status=Job.Status.QUEUED)
+        ._default_manager.filter(pk=job.pk, status__in=[Job.Status.QUEUED, Job.Status.PAUSED])
         .update(status=Job.Status.CANCELLED, finished_at=Now())
     )
     asked = (
@@ -178,6 +211,10 @@ def run(model: type[J], job_id: int, work: Callable[[J], None]) -> None:
         logger.warning("job=%s id=%s: %s", model.task_name, job_id, lost)
     except JobCancelled:
         _mine(job).update(status=Job.Status.CANCELLED, finished_at=Now(), lease_until=None)
+    except JobPaused as paused:
+        pause(job, paused.message)
+    except JobWaits:
+        wait(job)
     except UnderstudyError as error:
         if error.retryable or error.http_status >= 500:
             retry(job, error.message)

@@ -22,6 +22,7 @@ from factory.models import CallKey, CapturedCall, HeldSpan, Project
 from factory.redaction.redact import Policy, Redactor
 from factory.redaction.seen import HashedPlaceholders
 from factory.services.capture import record_calls
+from factory.services.twins import kept_by_gateway
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ def take_batch(project: Project, batch: Batch) -> Counter[str]:
             partial.append(pieces)
         else:
             records.append(record)
-    counts["new"] = record_calls(project, records, CapturedCall.Source.OTLP)
+    counts["new"] = _record(project, records)
     if partial:
         _join(project, partial, batch, counts)
     return +counts
@@ -174,4 +175,11 @@ def _write(project: Project, rows: Iterable[HeldSpan]) -> int:
             "project=%s spans=%s came without messages: is their capture switched on?",
             project.pk, silent,
         )  # fmt: skip
-    return record_calls(project, records, CapturedCall.Source.OTLP)
+    return _record(project, records)
+
+
+def _record(project: Project, records: list[CallRecord]) -> int:
+    """Write calls, but for those that the gateway has seen too."""
+    twins = kept_by_gateway(project, records)
+    fresh = [record for record in records if record.request_id not in twins]
+    return record_calls(project, fresh, CapturedCall.Source.OTLP)

@@ -10,7 +10,8 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
-from django.db.models import Max, Min, QuerySet, Sum
+from django.db.models import F, Max, Min, QuerySet, Sum, Window
+from django.db.models.functions import RowNumber
 from pydantic import TypeAdapter, ValidationError
 
 from factory.discovery.discover import Kind, infer_kind, instruction_of
@@ -40,6 +41,7 @@ Key = tuple[int | None, int | None]  # of a group or of a workload
 
 SAMPLE = 2000  # of the newest calls; what is older says less about what comes
 KIND_SAMPLE = 500
+KEPT_REPORTS = 10  # of each prompt and workload
 RANKED = 50  # prompts on the page of opportunities
 STORED = TypeAdapter(Facts)
 
@@ -156,6 +158,22 @@ def as_sampled(call: CapturedCall) -> Sampled:
         latency_ms=call.latency_ms,
         redactions=call.redactions,
     )
+
+
+def prune_reports() -> int:
+    """Delete all but the newest reports of each prompt and workload; return how many went.
+
+    The newest that was finished stays: it is what the pages show.
+    """
+    newest = Window(RowNumber(), partition_by=["workload", "group"], order_by=[F("id").desc()])
+    finished = SuitabilityReport.objects.filter(status=SuitabilityReport.Status.SUCCEEDED)
+    shown = finished.order_by("workload", "group", "-id").distinct("workload", "group")
+    ranked = SuitabilityReport.objects.annotate(age=newest).values("id", "age")
+    old = [row["id"] for row in ranked.filter(age__gt=KEPT_REPORTS)]
+    gone, _ = (
+        SuitabilityReport.objects.filter(pk__in=old).exclude(pk__in=shown.values("pk")).delete()
+    )
+    return gone
 
 
 # --- counting -------------------------------------------------------------------------------------

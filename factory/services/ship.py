@@ -1,12 +1,13 @@
 """The shipper: moves calls from the local spool into the database, each exactly once.
 
-Beside it, what could not be kept is reported, and new calls are given their groups.
+Beside it, erasures are carried out in the spool, what could not be kept is reported, and new calls
+are given their groups.
 """
 
 import logging
 import socket
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,8 +33,11 @@ from factory.capture.losses import Loss, loss_files, read_losses
 from factory.errors import Unavailable
 from factory.messages import CallRecord, record_from_json
 from factory.models import CapturedCall, CaptureLoss, Project
+from factory.models.call import HAS_TEXTS
 from factory.services.capture import record_calls
 from factory.services.discover import group_calls
+from factory.services.erase_spool import count_dropped, erase_in_spool, erasure_of, wanted
+from factory.services.twins import drop_traced
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +81,7 @@ def ship_once(folder: Path) -> int:
         for segment in spool.segments(folder):
             _clear(segment)
         spool.remove_unfinished(folder)
+        erase_in_spool(folder, HOST)
         _report_losses(folder)
     except (DatabaseError, InterfaceError) as error:
         said = str(error).partition("\n")[0]  # what follows may quote a call
@@ -112,8 +117,9 @@ def group_new_calls() -> int:
         if not cursor.fetchone()[0]:
             return 0
         try:
-            fresh = CapturedCall.objects.filter(group=None).order_by().values("project").distinct()
-            return sum(group_calls(project) for project in Project.objects.filter(pk__in=fresh))
+            new = CapturedCall.objects.filter(HAS_TEXTS, group=None).order_by()
+            projects = Project.objects.filter(pk__in=new.values("project").distinct())
+            return sum(map(group_calls, projects))
         finally:
             cursor.execute("SELECT pg_advisory_unlock(hashtext(%s))", [GROUPING_LOCK])
 
@@ -126,9 +132,13 @@ def _letters(folder: Path) -> Iterator[_Letter]:
 
 def _ship(batch: Sequence[_Letter]) -> int:
     calls: defaultdict[int, list[_Call]] = defaultdict(list)
+    sought, erased = wanted(), Counter[int]()
     for letter in batch:
         try:
             told = orjson.loads(letter.frame.body)
+            if erasure := erasure_of(told, sought):
+                erased[erasure] += 1
+                continue
             calls[int(told["project"])].append(_Call(letter, record_from_json(told["call"])))
         except (ValueError, LookupError, TypeError, OverflowError) as error:
             _bury(letter, error)
@@ -136,6 +146,8 @@ def _ship(batch: Sequence[_Letter]) -> int:
     for gone in calls.keys() - projects.keys():
         logger.warning("project=%s is gone, %s calls dropped", gone, len(calls[gone]))
     new = sum(_record(project, calls[project.pk]) for project in projects.values())
+    for erasure, count in erased.items():
+        count_dropped(HOST, erasure, count)
     ends = {letter.segment: letter.frame.end for letter in batch}
     for segment, end in ends.items():
         if refused := spool.dead_count(segment):
@@ -148,7 +160,9 @@ def _ship(batch: Sequence[_Letter]) -> int:
 def _record(project: Project, calls: Sequence[_Call]) -> int:
     """Write calls; those that the database refuses are set aside, and hold up no other."""
     try:
-        return record_calls(project, [c.record for c in calls], CapturedCall.Source.GATEWAY)
+        records = [call.record for call in calls]
+        new = record_calls(project, records, CapturedCall.Source.GATEWAY)
+        drop_traced(project, records)
     except Exception as error:
         if not _is_about_the_call(error):
             raise
@@ -157,6 +171,7 @@ def _record(project: Project, calls: Sequence[_Call]) -> int:
             return 0
         middle = len(calls) // 2
         return _record(project, calls[:middle]) + _record(project, calls[middle:])
+    return new
 
 
 def _is_about_the_call(error: Exception) -> bool:

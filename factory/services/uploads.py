@@ -21,15 +21,15 @@ from factory.services.imports import start_import
 
 
 class Upload:
-    """A log on its way in."""
+    """A log on its way in, or with `holds` "rows" a file of training rows."""
 
-    def __init__(self, project: Project, filename: str) -> None:
+    def __init__(self, project: Project, filename: str, holds: str = "calls") -> None:
         self.project, self.filename = project, filename
         self.size = 0
         self.limit = settings.MAX_IMPORT_BYTES
         self.lines = tempfile.NamedTemporaryFile()  # noqa: SIM115 - closed with the upload
         policy = Policy.from_json(project.redaction)
-        self.reader = UploadReader(self.lines.file, policy, self.limit)
+        self.reader = UploadReader(self.lines.file, policy, self.limit, holds)
 
     def write(self, data: bytes) -> None:
         """Take raw bytes; `TooLarge` once they are more than an import may have."""
@@ -41,13 +41,19 @@ class Upload:
     def finish(self) -> None:
         """Wait until all is read; `InvalidInput` or `TooLarge` says why it cannot be."""
         self.reader.finish()
-        if not Path(self.lines.name).stat().st_size:
+        if not self.path.stat().st_size:
             raise InvalidInput(f"{self.filename} is empty.", param="file")
+
+    @property
+    def path(self) -> Path:
+        """Where the redacted lines lie until the upload is closed."""
+        return Path(self.lines.name)
 
     def start(self, user: Any = None) -> ImportJob:
         """Store the redacted lines and enqueue the job that writes the calls."""
-        path = Path(self.lines.name)
-        return start_import(self.project, path, filename=self.filename, size=self.size, user=user)
+        return start_import(
+            self.project, self.path, filename=self.filename, size=self.size, user=user
+        )
 
     def close(self) -> None:
         """Let go of everything."""
@@ -87,16 +93,16 @@ class RedactedFile(UploadedFile[Any]):
 class RedactingHandler(FileUploadHandler):
     """Django's parser of forms hands files here chunk by chunk, and nowhere else."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, holds: str = "calls") -> None:
         super().__init__()
-        self.project = project
+        self.project, self.holds = project, holds
         self.upload: Upload | None = None
         self.stopped: TooLarge | None = None
 
     def new_file(self, *args: Any, **kwargs: Any) -> None:
         """Begin a file."""
         super().new_file(*args, **kwargs)
-        self.upload = Upload(self.project, self.file_name or "calls.jsonl")
+        self.upload = Upload(self.project, self.file_name or f"{self.holds}.jsonl", self.holds)
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:  # noqa: ARG002 - Django's
         """Pass a chunk on; no other handler sees it."""

@@ -10,6 +10,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from factory.charts import bars
+from factory.datasets.card import TIERS
 from factory.messages import text_of
 from factory.models import Job
 from factory.models.example import Provenance
@@ -122,6 +123,37 @@ def by_provenance(counts: dict[str, int]) -> dict[str, int]:
 
 
 @register.filter
+def funnel_bars(funnel: list[list[Any]]) -> Any:
+    """Turn a funnel's steps into bars, in their order."""
+    return bars({str(name): number for name, number in funnel})
+
+
+@register.filter
+def setting(value: Any) -> str:
+    """Write a recipe's setting."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(str(each) for each in value) or "all"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {each}" for name, each in value.items())
+    return "any" if value in {None, ""} else str(value)
+
+
+@register.filter
+def tiers(split: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return a contamination report's tiers of one split by name, in their order."""
+    return [(name, split[name]) for name in TIERS]
+
+
+@register.filter
+def step(counts: tuple[int, int]) -> str:
+    """Write how a count changed."""
+    change = counts[1] - counts[0]
+    return f"{change:+,}" if change else "0"
+
+
+@register.filter
 def at(axis: Any, value: float) -> float:
     """Return where a value lies on an axis, in percent."""
     return axis.percent(value)  # type: ignore[no-any-return]  # an Axis; templates hold no types
@@ -134,3 +166,16 @@ def job_state(job: Job) -> dict[str, Any]:
     total = progress.get("total") or 0
     done = min(progress.get("done") or 0, total)
     return {"job": job, "progress": progress, "done": done, "total": total}
+
+
+@register.filter
+def is_lead(role: str) -> bool:
+    """Tell whether a role may change what a workload is made of."""
+    return role in {"owner", "lead"}
+
+
+@register.filter
+def held_out(counts: dict[str, int]) -> float | None:
+    """Return the share of rows that are not trained on."""
+    total = sum(counts.values())
+    return 1 - counts.get("train", 0) / total if total else None

@@ -1,21 +1,18 @@
-"""Pages of projects, calls, examples and dataset versions. Each view starts at a gate."""
+"""Pages of projects, calls and examples. Each view starts at a gate."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
 from uuid import UUID
 
 from django import forms
-from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.db import connection
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 
 from factory import selectors
 from factory.decorators import error_response, signed_in, unreadable, user_of
-from factory.errors import Forbidden, InvalidInput, NotFound, UnderstudyError
+from factory.errors import Forbidden, NotFound, UnderstudyError
 from factory.forms import (
     CallFilterForm,
     ExampleFilterForm,
@@ -29,19 +26,9 @@ from factory.forms import (
 )
 from factory.models import Membership
 from factory.selectors import CallFilter, project_for_user, workload_for_user
-from factory.services import curate, discover, feedback, freeze, keys, projects
-from factory.storage import open_store
+from factory.services import curate, feedback, keys, projects
 
 Role = Membership.Role
-CURATED = {
-    "example": "new examples",
-    "duplicate": "seen before",
-    "waiting": "of prompts that are no workload yet",
-    "error": "failed calls",
-    "tool_call": "tool calls",
-    "empty": "without an answer",
-    "truncated": "cut off",
-}
 
 
 # --- the site -------------------------------------------------------------------------------------
@@ -51,9 +38,21 @@ def healthz(_request: HttpRequest) -> HttpResponse:
 
 
 def readyz(_request: HttpRequest) -> HttpResponse:
-    """Say whether requests can be served: 503 while the database is away."""
+    """Say whether requests can be served: 503 while the database is away.
+
+    Calls that could not be kept are told of too; requests are served all the same.
+    """
     connection.ensure_connection()
-    return HttpResponse("ok\n", content_type="text/plain")
+    lines = ["ok", *map(sentence, selectors.recent_losses())]
+    return HttpResponse("".join(f"{line}\n" for line in lines), content_type="text/plain")
+
+
+def sentence(loss: selectors.RecentLoss) -> str:
+    """Say a loss in plain text."""
+    first, last = (at.strftime("%Y-%m-%d %H:%M UTC") for at in (loss.first_at, loss.last_at))
+    when = f"from {first} to {last}" if first != last else f"at {first}"
+    calls = "1 call" if loss.count == 1 else f"{loss.count} calls"
+    return f"{calls} not kept whole {when}: {loss.reason}. {loss.advice}".strip()
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -79,7 +78,7 @@ def broken(request: HttpRequest) -> HttpResponse:
 @signed_in("GET")
 def home(request: HttpRequest) -> HttpResponse:
     """List the projects of the person who is signed in."""
-    projects, losses = selectors.home_projects(request.user), selectors.recent_losses(request.user)
+    projects, losses = selectors.home_projects(request.user), selectors.losses_for(request.user)
     return render(request, "factory/home.html", {"projects": projects, "losses": losses})
 
 
@@ -102,7 +101,9 @@ def project(request: HttpRequest, project: str) -> HttpResponse:
     """Show a project: its workloads, and what feeds them."""
     found = project_for_user(request.user, project)
     page = selectors.project_page(found, request.user)
-    return render(request, "factory/project.html", {"project": found, "page": page})
+    losses = selectors.recent_losses() if page.role == Role.OWNER else []
+    context = {"project": found, "page": page, "losses": losses}
+    return render(request, "factory/project.html", context)
 
 
 @signed_in("GET", "POST")
@@ -179,44 +180,6 @@ def new_upstream(request: HttpRequest, project: str) -> HttpResponse:
     return form_page(request, form, title="Upstream", button="Save", project=found)
 
 
-@signed_in("POST")
-def curate_calls(request: HttpRequest, project: str) -> HttpResponse:
-    """Turn new calls into examples."""
-    found = project_for_user(request.user, project, Role.LEAD)
-    counts = curate.curate(found).items()
-    said = ", ".join(f"{count:,} {CURATED.get(name, name)}" for name, count in counts if count)
-    messages.success(request, f"Curated: {said}." if said else "There were no new calls to curate.")
-    return redirect("project", project)
-
-
-@signed_in("GET")
-def prompt(request: HttpRequest, project: str, group: int) -> HttpResponse:
-    """Show a group of calls that share a prompt: its skeleton, and some of its calls."""
-    found = project_for_user(request.user, project)
-    shown = selectors.group_of_project(found, group)
-    calls = selectors.newest_calls(shown, 10)
-    role = selectors.role_of(request.user, found)
-    context = {"project": found, "group": shown, "calls": calls, "role": role}
-    return render(request, "factory/prompt.html", context)
-
-
-@signed_in("POST")
-def accept_prompt(request: HttpRequest, project: str, group: int) -> HttpResponse:
-    """Make a workload of a prompt that many calls share."""
-    found = project_for_user(request.user, project, Role.LEAD)
-    made = discover.accept_group(selectors.group_of_project(found, group))
-    messages.success(request, f"{made.slug} is a workload: its calls, past and to come, are its.")
-    return redirect("project", project)
-
-
-@signed_in("POST")
-def ignore_prompt(request: HttpRequest, project: str, group: int) -> HttpResponse:
-    """Do not propose a prompt again."""
-    found = project_for_user(request.user, project, Role.LEAD)
-    discover.ignore_group(selectors.group_of_project(found, group))
-    return redirect("project", project)
-
-
 # --- calls and examples ---------------------------------------------------------------------------
 @signed_in("GET")
 def project_calls(request: HttpRequest, project: str) -> HttpResponse:
@@ -280,65 +243,6 @@ def label_set(request: HttpRequest, project: str, workload: str) -> HttpResponse
     )  # fmt: skip
 
 
-# --- dataset versions -----------------------------------------------------------------------------
-@signed_in("GET")
-def datasets(request: HttpRequest, project: str, workload: str) -> HttpResponse:
-    """List a workload's dataset versions."""
-    found = workload_for_user(request.user, project, workload)
-    versions = selectors.dataset_versions(found)
-    shown = {
-        "project": found.project,
-        "workload": found,
-        "versions": versions,
-        "erased": selectors.erased_rows(versions),
-        "counts": selectors.example_counts(found),
-    }
-    return render(request, "factory/datasets.html", shown)
-
-
-@signed_in("POST")
-def freeze_dataset(request: HttpRequest, project: str, workload: str) -> HttpResponse:
-    """Freeze the examples as they are now."""
-    found = workload_for_user(request.user, project, workload, Role.LEAD)
-    try:
-        version = freeze.freeze(found, user=request.user)
-    except InvalidInput as error:
-        messages.error(request, f"Not frozen: {error.message}.")
-        return redirect("datasets", project, workload)
-    return redirect("dataset_version", project, workload, version.dataset.name, version.number)
-
-
-@signed_in("GET")
-def dataset_version(
-    request: HttpRequest, project: str, workload: str, name: str, number: int
-) -> HttpResponse:
-    """Show a frozen version: what is in it, and where each row came from."""
-    found = workload_for_user(request.user, project, workload)
-    version = selectors.dataset_version_of(found, name, number)
-    page = selectors.entries_page(version, request.GET.get("at", ""))
-    shown = {"project": found.project, "workload": found, "version": version, "page": page}
-    shown["erased"] = selectors.erased_rows([version]).get(version.pk)
-    return render(request, "factory/dataset.html", shown)
-
-
-@signed_in("GET")
-def dataset_rows(
-    request: HttpRequest, project: str, workload: str, name: str, number: int
-) -> StreamingHttpResponse:
-    """Send a version's rows; who may only look may not take them along."""
-    found = workload_for_user(request.user, project, workload, Role.REVIEWER)
-    version = selectors.dataset_version_of(found, name, number)
-    filename = f"{found.slug}-{name}-v{number}.jsonl"
-    return StreamingHttpResponse(
-        stream(open_store(settings.STORAGE_URL).read(version.file_sha256)),
-        content_type="application/jsonl",
-        headers={
-            "Content-Disposition": f'attachment; filename="{filename}"',
-            "Content-Length": str(version.file_bytes),
-        },
-    )
-
-
 # --- what several views share ---------------------------------------------------------------------
 def form_page(
     request: HttpRequest, form: forms.Form, *, title: str, button: str, **context: object
@@ -353,9 +257,3 @@ def call_filter(form: CallFilterForm) -> CallFilter:
     """Return what was asked for; a field that makes no sense narrows nothing."""
     form.is_valid()
     return CallFilter(**form.cleaned_data)
-
-
-async def stream(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Read blocking chunks in a thread: under ASGI Django would gather a plain iterator whole."""
-    while chunk := await asyncio.to_thread(next, chunks, b""):
-        yield chunk

@@ -167,7 +167,7 @@ def erasure_page(request: HttpRequest, project: str, number: int, template: str)
     role = role_of(request.user, found)
     can_confirm = job.is_rehearsal and job.status == "succeeded" and bool(job.sought)
     context = {"project": found, "job": job, "role": role, "can_confirm": can_confirm}
-    return render(request, template, context)
+    return render(request, template, {**context, "spools": job.spools.all()})
 
 
 def spoken(call: CapturedCall) -> str:

@@ -1,7 +1,7 @@
 """The JSON API of labelling."""
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 from django.http import HttpRequest
 from ninja import Router, Schema
@@ -9,10 +9,21 @@ from pydantic import Field
 
 from factory.api.base import JobOut, job_out, project_of
 from factory.selectors import workload_in_project
-from factory.services import jobs
-from labeling.models import LabelJob
-from labeling.selectors.label import label_job_in_project, teacher_in_project
-from labeling.services.label import estimate_label_job, start_label_job
+from labeling.models import LabelJob, Teacher
+from labeling.selectors.label import (
+    label_job_in_project,
+    teacher_in_project,
+    teachers_of,
+    upstream_in_project,
+)
+from labeling.services.label import cancel_label_job as stop_label_job
+from labeling.services.label import (
+    create_priced_teacher,
+    estimate_label_job,
+    pause_label_job,
+    resume_label_job,
+    start_label_job,
+)
 
 router = Router(tags=["label"])
 
@@ -23,6 +34,12 @@ class LabelJobIn(Schema):
     teacher: str
     votes: int = Field(3, ge=1, le=25)
     budget_usd: Decimal = Field(gt=0, le=1_000_000)
+    accept_confidence: float = Field(1.0, gt=0, le=1)
+    mode: Literal["live", "batch"] = "live"
+    rationale: bool = False
+    few_shot: int = Field(0, ge=0, le=16)
+    applies: bool = True
+    panel_rows: int | None = Field(None, ge=0, le=1000)
 
 
 class LabelJobOut(JobOut):
@@ -30,8 +47,57 @@ class LabelJobOut(JobOut):
 
     teacher: str
     votes: int
+    mode: str
+    rationale: bool
+    few_shot: int
+    applies: bool
     budget_usd: float
     spent_usd: float
+    smoke: dict[str, Any]
+    panel: dict[str, Any]
+
+
+class ResumeIn(Schema):
+    """What a paused job goes on with."""
+
+    budget_usd: Decimal | None = Field(None, gt=0, le=1_000_000)
+    nevertheless: bool = False
+
+
+class TeacherIn(Schema):
+    """A model of an upstream, with its price, limits and terms."""
+
+    name: str = Field(min_length=1, max_length=48)
+    upstream: str
+    model: str = Field(min_length=1, max_length=200)
+    params: dict[str, Any] = Field(default_factory=dict)
+    may_train_on_outputs: bool = True
+    licence: str = Field("", max_length=120)
+    terms: str = Field("", max_length=20_000)
+    in_flight: int = Field(64, ge=1, le=1024)
+    requests_per_minute: int | None = Field(None, ge=1)
+    tokens_per_minute: int | None = Field(None, ge=1)
+    batch_price_share: float = Field(0.5, ge=0, le=1)
+    asks_logprobs: bool = False
+    input_usd: float | None = None
+    output_usd: float | None = None
+
+
+class TeacherOut(Schema):
+    """A teacher."""
+
+    name: str
+    upstream: str
+    model: str
+    params: dict[str, Any]
+    may_train_on_outputs: bool
+    licence: str
+    terms: str
+    in_flight: int
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    batch_price_share: float
+    asks_logprobs: bool
 
 
 class EstimateOut(Schema):
@@ -44,8 +110,30 @@ class EstimateOut(Schema):
 
 def label_job_out(job: LabelJob) -> dict[str, Any]:
     """Return a label job as `LabelJobOut` shows it."""
-    figures = {name: getattr(job, name) for name in ("votes", "budget_usd", "spent_usd")}
+    own = set(LabelJobOut.model_fields) - set(JobOut.model_fields) - {"teacher"}
+    figures = {name: getattr(job, name) for name in own}
     return {**job_out(job), **figures, "teacher": job.teacher.name}
+
+
+def teacher_out(teacher: Teacher) -> dict[str, Any]:
+    """Return a teacher as `TeacherOut` shows it."""
+    shown = {name: getattr(teacher, name) for name in TeacherOut.model_fields}
+    return {**shown, "upstream": teacher.upstream.name}
+
+
+@router.get("/teachers", response=list[TeacherOut])
+def get_teachers(request: HttpRequest) -> list[dict[str, Any]]:
+    """List the project's teachers."""
+    return [teacher_out(teacher) for teacher in teachers_of(project_of(request))]
+
+
+@router.post("/teachers", response=TeacherOut)
+def post_teacher(request: HttpRequest, body: TeacherIn) -> dict[str, Any]:
+    """Name a model of an upstream as a teacher."""
+    project = project_of(request)
+    fields = body.dict(exclude={"upstream"})
+    upstream = upstream_in_project(project, body.upstream)
+    return teacher_out(create_priced_teacher(project, upstream=upstream, **fields))
 
 
 @router.post("/workloads/{workload}/label-jobs", response=LabelJobOut)
@@ -54,9 +142,7 @@ def post_label_job(request: HttpRequest, workload: str, body: LabelJobIn) -> dic
     project = project_of(request)
     job = start_label_job(
         workload_in_project(project, workload),
-        teacher=teacher_in_project(project, body.teacher),
-        votes=body.votes,
-        budget_usd=body.budget_usd,
+        **{**body.dict(), "teacher": teacher_in_project(project, body.teacher)},
     )
     return label_job_out(job)
 
@@ -68,7 +154,7 @@ def post_estimate(request: HttpRequest, workload: str, body: LabelJobIn) -> Any:
     return estimate_label_job(
         workload_in_project(project, workload),
         teacher=teacher_in_project(project, body.teacher),
-        votes=body.votes,
+        **body.dict(include={"votes", "mode", "rationale", "few_shot", "applies"}),
     )
 
 
@@ -82,6 +168,24 @@ def get_label_job(request: HttpRequest, job_id: int) -> dict[str, Any]:
 def cancel_label_job(request: HttpRequest, job_id: int) -> dict[str, Any]:
     """Stop a label job; what it has labelled stays."""
     job = label_job_in_project(project_of(request), job_id)
-    jobs.cancel(job)
+    stop_label_job(job)
+    job.refresh_from_db()
+    return label_job_out(job)
+
+
+@router.post("/label-jobs/{job_id}/pause", response=LabelJobOut)
+def post_pause(request: HttpRequest, job_id: int) -> dict[str, Any]:
+    """Stop a label job until it is resumed; what is on its way is waited for."""
+    job = label_job_in_project(project_of(request), job_id)
+    pause_label_job(job)
+    job.refresh_from_db()
+    return label_job_out(job)
+
+
+@router.post("/label-jobs/{job_id}/resume", response=LabelJobOut)
+def post_resume(request: HttpRequest, job_id: int, body: ResumeIn) -> dict[str, Any]:
+    """Let a paused label job go on, with more budget or in spite of its smoke run."""
+    job = label_job_in_project(project_of(request), job_id)
+    resume_label_job(job, **body.dict())
     job.refresh_from_db()
     return label_job_out(job)

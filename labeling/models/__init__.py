@@ -1,5 +1,28 @@
-from labeling.models.label import Label, LabelJob, TeacherReply
+from labeling.models.insight import AUDIT_SHARE, InsightRun, Suspicion
+from labeling.models.judge import Judging, Verdict
+from labeling.models.label import Label, LabelJob, PanelRow, TeacherBatch, TeacherReply
+from labeling.models.label_set import Application, AppliedChange, LabelSet, SetAnswer
 from labeling.models.review import Review, ReviewItem
-from labeling.models.teacher import Guideline, Teacher
+from labeling.models.teacher import Guideline, RateLimit, Teacher
 
-__all__ = ["Guideline", "Label", "LabelJob", "Review", "ReviewItem", "Teacher", "TeacherReply"]
+__all__ = [
+    "AUDIT_SHARE",
+    "Application",
+    "AppliedChange",
+    "Guideline",
+    "InsightRun",
+    "Judging",
+    "Label",
+    "LabelJob",
+    "LabelSet",
+    "PanelRow",
+    "RateLimit",
+    "Review",
+    "ReviewItem",
+    "SetAnswer",
+    "Suspicion",
+    "Teacher",
+    "TeacherBatch",
+    "TeacherReply",
+    "Verdict",
+]

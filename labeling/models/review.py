@@ -27,6 +27,9 @@ class ReviewItem(models.Model):
     workload = models.ForeignKey(Workload, on_delete=models.CASCADE, related_name="review_items")
     reason = models.CharField(max_length=12, choices=Reason.choices)
     priority = models.FloatField(default=0.0)  # 0 to 1, the most suspicious first
+    # A number that the row's digest alone decides: those that have one were drawn at random, for
+    # whatever reason they are in the queue, and measure the rest.
+    draw = models.FloatField(null=True, blank=True)
     status = models.CharField(max_length=8, choices=Status.choices, default=Status.OPEN)
     leased_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"

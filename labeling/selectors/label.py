@@ -4,15 +4,16 @@ from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
 
-from django.db.models import Count, F, QuerySet, Sum
+from django.db.models import Avg, Count, Exists, F, OuterRef, Q, QuerySet, Sum
 
 from factory.errors import NotFound
-from factory.models import Example, Project, Workload
+from factory.models import Example, Project, Upstream, Workload
 from factory.models.example import Provenance
 from labeling.models import Guideline, Label, LabelJob, Teacher, TeacherReply
 
 HUMAN = [Provenance.RELABELED_BY_HUMAN, Provenance.UPLOADED]
 BINS = 10
+LOST = Q(finish_reason="lost")
 
 
 def teachers_of(project: Project) -> list[Teacher]:
@@ -28,26 +29,46 @@ def teacher_in_project(project: Project, name: str) -> Teacher:
     return found
 
 
+def teacher_of(project: Project, teacher_id: int) -> Teacher:
+    """Return a project's teacher by its id."""
+    found = project.teachers.filter(pk=teacher_id).select_related("upstream").first()
+    if found is None:
+        raise NotFound("There is no such teacher, or it is not yours to see.")
+    return found
+
+
+def upstream_in_project(project: Project, name: str) -> Upstream:
+    """Return a project's upstream by its name."""
+    found = project.upstreams.filter(name=name).first()
+    if found is None:
+        raise NotFound("There is no such upstream, or it is not yours to see.")
+    return found
+
+
 def latest_guideline(workload: Workload) -> Guideline | None:
     """Return the guideline that counts now."""
     return workload.guidelines.order_by("-number").first()
 
 
-def unlabeled_examples(workload: Workload, job: LabelJob | None = None) -> QuerySet[Example]:
-    """Return the examples that a teacher may label: none that a person answered or discarded.
+def labelable_examples(workload: Workload, *, applies: bool = True) -> QuerySet[Example]:
+    """Return what a teacher may label: nothing discarded.
 
-    With a job, only those which that job has not labelled yet.
+    Where its labels become targets, nothing that a person answered either.
     """
-    examples = workload.examples.exclude(provenance__in=HUMAN)
-    examples = examples.exclude(status=Example.Status.DISCARDED)
-    if job is None:
-        return examples
-    return examples.exclude(pk__in=job.labels.values("example_id"))
+    examples = workload.examples.exclude(status=Example.Status.DISCARDED)
+    return examples.exclude(provenance__in=HUMAN) if applies else examples
+
+
+def unlabeled_examples(job: LabelJob) -> QuerySet[Example]:
+    """Return the examples that a job has not labelled yet."""
+    done = Label.objects.filter(job=job.pk, example=OuterRef("pk"))
+    return labelable_examples(job.workload, applies=job.applies).filter(~Exists(done))
 
 
 def label_jobs_of(workload: Workload) -> list[LabelJob]:
     """Return a workload's label jobs, the newest first."""
-    found = workload.label_jobs.select_related("teacher__upstream", "guideline", "created_by")
+    found = workload.label_jobs.filter(kind=LabelJob.Kind.LABEL)
+    found = found.select_related("teacher__upstream", "guideline", "created_by")
     return list(found.order_by("-id")[:100])
 
 
@@ -84,6 +105,9 @@ class LabelJobSummary:
     prompt_tokens: int
     completion_tokens: int
     problems: list[tuple[str, int]]
+    probability: float | None  # the teacher's own, on average
+    lost: int  # answers that may be billed and never arrived whole, and their part of the money
+    lost_usd: Decimal
 
 
 def label_job_summary(job: LabelJob) -> LabelJobSummary:
@@ -98,6 +122,8 @@ def label_job_summary(job: LabelJob) -> LabelJobSummary:
         usd=Sum("cost_usd"),
         prompt=Sum("prompt_tokens"),
         out=Sum("completion_tokens"),
+        lost=Count("id", filter=LOST),
+        lost_usd=Sum("cost_usd", filter=LOST),
     )
     problems = job.labels.exclude(error="").order_by().values_list("error").annotate(n=Count("id"))
     return LabelJobSummary(
@@ -108,6 +134,9 @@ def label_job_summary(job: LabelJob) -> LabelJobSummary:
         prompt_tokens=paid["prompt"] or 0,
         completion_tokens=paid["out"] or 0,
         problems=list(problems.order_by("-n")[:5]),
+        probability=job.labels.aggregate(mean=Avg("probability"))["mean"],
+        lost=paid["lost"],
+        lost_usd=paid["lost_usd"] or Decimal(0),
     )
 
 

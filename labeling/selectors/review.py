@@ -1,10 +1,11 @@
 """What the pages and services of review read."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db.models import Count, F, Q, QuerySet, Sum
+from django.db.models import Count, F, Max, Q, QuerySet, Sum
 from django.db.models.functions import Least, Now
 
 from factory.errors import NotFound
@@ -14,6 +15,7 @@ from factory.models.example import Split
 from labeling.agreement import cohen_kappa
 from labeling.answers import comparable
 from labeling.models import Label, Review, ReviewItem
+from labeling.selectors.label import HUMAN
 
 
 def review_item_of(workload: Workload, item_id: int) -> ReviewItem:
@@ -95,3 +97,54 @@ def audit_result(workload: Workload) -> AuditResult:
     ]
     edited = audited.filter(decision=Review.Decision.EDIT).count()
     return AuditResult(error=wilson(edited, len(pairs)), kappa=cohen_kappa(pairs))
+
+
+@dataclass(frozen=True)
+class ErrorRate:
+    """How often one kind of machine answer is wrong, by the rows drawn at random.
+
+    `provenance` is empty for all kinds together.
+    """
+
+    provenance: str
+    share: Share
+
+
+def error_rates(workload: Workload) -> list[ErrorRate]:
+    """Estimate how often machines' answers are wrong, from the draw; all together come first.
+
+    A row counts once all that were drawn before it are decided, skipped ones aside: suspicious rows
+    are decided earlier than others, and would raise the rate of a draw that is half done.
+    """
+    counts: Counter[tuple[str, bool]] = Counter()
+    for splits in ([Split.TEST], [Split.TRAIN, Split.VALIDATION]):
+        for before, decision in _decided_draw(workload, splits):
+            counts[before.get("provenance", ""), decision == Review.Decision.EDIT] += 1
+    kinds = sorted({kind for kind, _ in counts})
+    rates = [
+        ErrorRate(kind, wilson(counts[kind, True], counts[kind, True] + counts[kind, False]))
+        for kind in kinds
+    ]
+    wrong = sum(rate.share.count for rate in rates)
+    return [ErrorRate("", wilson(wrong, counts.total())), *rates]
+
+
+def _decided_draw(workload: Workload, splits: list[Split]) -> list[tuple[dict[str, Any], str]]:
+    drawn = workload.review_items.filter(draw__isnull=False, example__split__in=splits)
+    waiting = drawn.filter(status=ReviewItem.Status.OPEN, priority__gt=0.0)
+    bound = waiting.aggregate(first=Max("draw"))["first"] or 0.0
+    decided = standing_reviews(workload).filter(
+        item__example__split__in=splits, item__draw__gt=bound
+    )
+    decided = decided.filter(decision__in=[Review.Decision.ACCEPT, Review.Decision.EDIT])
+    return list(decided.exclude(before__provenance__in=HUMAN).values_list("before", "decision"))
+
+
+def suspicious_decisions(workload: Workload) -> list[bool]:
+    """Return whether each suspicious row that was decided was wrong, in the order of decisions."""
+    decided = standing_reviews(workload).filter(
+        item__reason=ReviewItem.Reason.SUSPICIOUS,
+        decision__in=[Review.Decision.ACCEPT, Review.Decision.EDIT],
+    )
+    ordered = decided.order_by("created_at", "id").values_list("decision", flat=True)
+    return [decision == Review.Decision.EDIT for decision in ordered]

@@ -12,9 +12,19 @@ from factory.erasure import Sought
 from factory.models import Example, Project, Workload
 from factory.services.erase import held_by_hand
 from labeling.answers import BrokenAnswer, read_reply
-from labeling.models import Guideline, Label, Review, ReviewItem, TeacherReply
+from labeling.models import (
+    AppliedChange,
+    Guideline,
+    Label,
+    Review,
+    ReviewItem,
+    SetAnswer,
+    Suspicion,
+    TeacherReply,
+    Verdict,
+)
 from labeling.prompts import repair_messages
-from labeling.services.engine import Plan
+from labeling.services.asking import Plan
 from labeling.services.label import MAX_VOTES, plan_for
 from labeling.teacher import Question
 
@@ -29,6 +39,10 @@ def said_of(examples: Collection[int]) -> dict[str, QuerySet[Any]]:
         "reviews": reviews.filter(undoes=None),
         "review items": ReviewItem.objects.filter(example__in=examples),
         "labels": Label.objects.filter(example__in=examples),
+        "set answers": SetAnswer.objects.filter(example__in=examples),
+        "applied changes": AppliedChange.objects.filter(example__in=examples),
+        "verdicts": Verdict.objects.filter(example__in=examples),
+        "suspicions": Suspicion.objects.filter(example__in=examples),
     }
 
 
@@ -70,6 +84,8 @@ def replies_about(workload: Workload, examples: Collection[int]) -> QuerySet[Tea
             if not replies:
                 labels = Label.objects.filter(example=example)
                 doubtful |= set(labels.values_list("job", flat=True))
+    # A judge's questions hold answers besides: all its replies go with a row that it looked at.
+    doubtful |= set(Verdict.objects.filter(example__in=examples).values_list("job", flat=True))
     lost = TeacherReply.objects.filter(job__in=doubtful).values_list("pk", flat=True)
     return TeacherReply.objects.filter(pk__in=found | set(lost))
 
@@ -119,9 +135,13 @@ def examples_about(project: Project, sought: Sought) -> set[int]:
         return set()
     labels = Label.objects.filter(example__workload__project=project)
     reviews = Review.objects.filter(item__workload__project=project)
-    said = [
+    of_project = {"example__workload__project": project}
+    said: list[tuple[Any, ...]] = [
         *labels.values_list("example", "output", "votes", "error"),
         *reviews.values_list("item__example", "output", "note", "before"),
+        *SetAnswer.objects.filter(**of_project).values_list("example", "output"),
+        *AppliedChange.objects.filter(**of_project).values_list("example", "target", "after"),
+        *Verdict.objects.filter(**of_project).values_list("example", "first", "second", "why"),
     ]
     return {example for example, *texts in said if sought.is_in(texts)}
 

@@ -11,7 +11,7 @@ from factory.models import Workload
 from labeling.answers import BrokenAnswer, read_reply
 from labeling.models import Teacher, TeacherReply
 from labeling.selectors.label import latest_guideline
-from labeling.services.engine import Plan
+from labeling.services.asking import Plan
 from labeling.services.label import client_for, plan_for
 from labeling.teacher import QuestionRefused, TeacherClient
 

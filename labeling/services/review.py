@@ -1,99 +1,132 @@
 """The review queue: what people look at, in which order, and what their word changes."""
 
 import hashlib
+from collections.abc import Mapping
 from datetime import timedelta
+from heapq import nlargest, nsmallest
+from math import ceil
 from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from factory.errors import Conflict, InvalidInput, NotFound
-from factory.messages import variable_text
 from factory.models import Example, Workload
 from factory.models.example import Provenance, Split
 from factory.services.jobs import in_future
 from labeling.answers import BrokenAnswer, check_output, comparable
-from labeling.models import Review, ReviewItem
-from labeling.selectors.label import HUMAN, latest_confidences
+from labeling.models import AUDIT_SHARE, Review, ReviewItem
+from labeling.selectors.label import HUMAN
 from labeling.selectors.review import standing_reviews
-from labeling.suspicion import Row, suspicions
+from labeling.services.suspicion import judged_examples
 
 LEASE = timedelta(minutes=5)
 LAST = 0.0  # the priority of what was skipped
+MOST_AUDITED = 0.5  # of a queue
+CHUNK = 2000
 Decision = Review.Decision
 
 
 # --- the queue ------------------------------------------------------------------------------------
-def queue_review(workload: Workload, *, suspicious: int) -> dict[str, int]:
-    """Queue every test row that no person answered, and the most suspicious other rows.
+def queue_review(
+    workload: Workload,
+    *,
+    suspicious: int,
+    audit_share: float = AUDIT_SHARE,
+    scores: Mapping[int, float] | None = None,
+) -> dict[str, int]:
+    """Queue every test row that no person answered, the most suspicious other rows, and a draw.
 
-    Test rows come in an order drawn from their digests: whatever part of them is done is a fair
-    sample. Queued again, only what is new comes in. Returns the new items' counts by reason.
+    `audit_share` of what is queued besides the test rows is drawn at random, whatever is suspicious
+    there: it measures the rest. Test rows and drawn ones come in an order that their digests alone
+    decide: whatever part of them is done is a fair sample. Queued again, only what is new comes in.
+    `scores` are the suspicions by example where they are known; else all rows are judged here.
+    Returns the new items' counts: `audit` are test rows, `random` is the draw.
     """
     if suspicious < 0:
         raise InvalidInput("suspicious cannot be negative", param="suspicious")
-    audits = _queue_audits(workload)
-    examples, scores = _scored(workload)
-    ranked = sorted(zip(scores, examples, strict=True), key=lambda pair: (-pair[0], pair[1].pk))
-    items = [
-        ReviewItem(
-            example=example,
-            workload=workload,
-            reason=ReviewItem.Reason.SUSPICIOUS,
-            priority=score,
-        )
-        for score, example in ranked[:suspicious]
-    ]
-    ReviewItem.objects.bulk_create(items, ignore_conflicts=True)
-    return {"audit": audits, "suspicious": len(items)}
+    if not 0.0 <= audit_share <= MOST_AUDITED:
+        raise InvalidInput(f"audit_share is from 0 to {MOST_AUDITED}", param="audit_share")
+    audits = _queue_test_rows(workload)
+    drawn = _draw(workload, ceil(suspicious * audit_share / (1.0 - audit_share)))
+    return {"audit": audits, "random": drawn, "suspicious": _doubt(workload, suspicious, scores)}
 
 
-def _open_to_review(workload: Workload) -> Any:
+def _open_to_review(workload: Workload) -> QuerySet[Example]:
     examples = workload.examples.exclude(target=None).exclude(provenance__in=HUMAN)
     return examples.exclude(status=Example.Status.DISCARDED).filter(review_item=None)
 
 
-def _queue_audits(workload: Workload) -> int:
+def _queue_test_rows(workload: Workload) -> int:
+    rows = _open_to_review(workload).filter(split=Split.TEST)
+    return _queue_drawn(workload, list(rows.only("workload", "digest")))
+
+
+def _queue_drawn(workload: Workload, rows: list[Example]) -> int:
     items = [
         ReviewItem(
             example=example,
             workload=workload,
             reason=ReviewItem.Reason.AUDIT,
-            priority=_drawn(example.digest),
+            priority=drawn_number(example.digest),
+            draw=drawn_number(example.digest),
         )
-        for example in _open_to_review(workload).filter(split=Split.TEST).only("id", "digest")
+        for example in rows
     ]
     ReviewItem.objects.bulk_create(items, ignore_conflicts=True)
     return len(items)
 
 
-def _drawn(digest: str) -> float:
+def drawn_number(digest: str) -> float:
     """Draw a number from 0 to 1 that only the digest decides."""
     return int.from_bytes(hashlib.sha256(f"audit:{digest}".encode()).digest()[:6]) / 2**48
 
 
-def _scored(workload: Workload) -> tuple[list[Example], list[float]]:
-    # Answered rows are judged with the others: they teach the judge, though they are not queued.
-    labelled = workload.examples.exclude(target=None).exclude(split=Split.TEST)
-    labelled = labelled.exclude(status=Example.Status.DISCARDED).order_by("id")
-    examples = list(labelled.only("id", "messages", "target", "group"))
-    confidences = latest_confidences(workload)
-    rows = [
-        Row(
-            text=variable_text(example.messages),
-            output=example.target or "",
-            group=example.group,
-            confidence=confidences.get(example.pk),
+def _draw(workload: Workload, count: int) -> int:
+    """Take the next rows of the draw among all that a machine answered, reviewed or not.
+
+    A row that is in the queue for another reason, or was decided already, is a part of the draw as
+    well: without those, what suspicion picked would be missing from it.
+    """
+    if count == 0:
+        return 0
+    answered = workload.examples.exclude(target=None).exclude(split=Split.TEST)
+    answered = answered.filter(review_item__draw=None)
+    by_machine = ~Q(provenance__in=HUMAN) & ~Q(status=Example.Status.DISCARDED)
+    candidates = answered.filter(by_machine | Q(review_item__isnull=False))
+    digests = candidates.values_list("pk", "digest").iterator(CHUNK)
+    taken = nlargest(count, ((drawn_number(digest), pk) for pk, digest in digests))
+    examples = Example.objects.filter(pk__in=[pk for _, pk in taken])
+    known = list(ReviewItem.objects.filter(example__in=examples).select_related("example"))
+    for item in known:
+        item.draw = drawn_number(item.example.digest)
+    ReviewItem.objects.bulk_update(known, ["draw"])
+    new = examples.exclude(pk__in=[item.example_id for item in known])
+    _queue_drawn(workload, list(new.only("workload", "digest")))
+    return len(taken)
+
+
+def _doubt(workload: Workload, count: int, scores: Mapping[int, float] | None) -> int:
+    if count == 0:
+        return 0
+    if scores is None:
+        scores = {example.pk: doubt.score for example, doubt in judged_examples(workload)}
+    waiting = _open_to_review(workload).exclude(split=Split.TEST).values_list("pk", flat=True)
+    ranked = nsmallest(count, ((-scores[pk], pk) for pk in waiting if pk in scores))
+    items = [
+        ReviewItem(
+            example_id=pk,
+            workload=workload,
+            reason=ReviewItem.Reason.SUSPICIOUS,
+            priority=-score,
         )
-        for example in examples
+        for score, pk in ranked
     ]
-    waiting = set(_open_to_review(workload).values_list("id", flat=True))
-    scores = suspicions(rows, workload.output_schema)
-    kept = [(e, s) for e, s in zip(examples, scores, strict=True) if e.pk in waiting]
-    return [example for example, _ in kept], [score for _, score in kept]
+    ReviewItem.objects.bulk_create(items, ignore_conflicts=True)
+    return len(items)
 
 
 @transaction.atomic

@@ -1,20 +1,23 @@
 """Pages of labelling. Each view starts at a gate."""
 
+from typing import Any
+
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from factory.charts import bars
 from factory.decorators import signed_in
-from factory.errors import InvalidInput
+from factory.errors import Conflict, InvalidInput
 from factory.forms import errors_in
 from factory.models import Membership, Workload
 from factory.selectors import workload_for_user
-from factory.services import jobs
 from factory.views.pages import form_page
 from labeling.forms import (
     GuidelineForm,
     LabelJobForm,
+    LimitsForm,
+    ResumeForm,
     TeacherForm,
 )
 from labeling.models import LabelJob
@@ -32,7 +35,7 @@ def label_jobs(request: HttpRequest, project: str, workload: str) -> HttpRespons
         "project": found.project,
         "workload": found,
         "jobs": selectors.label_jobs_of(found),
-        "teachers": selectors.teachers_of(found.project),
+        "priced": [(one, label.price_of(one)) for one in selectors.teachers_of(found.project)],
         "guideline": selectors.latest_guideline(found),
     }
     return render(request, "labeling/label_jobs.html", shown)
@@ -67,9 +70,12 @@ def label_estimate(request: HttpRequest, project: str, workload: str) -> HttpRes
     teacher = form.cleaned_data.get("teacher") or (teachers[0] if teachers else None)
     shown: dict[str, object] = {"project": found.project, "workload": found}
     if teacher is not None:
-        votes = form.cleaned_data.get("votes") or 3
+        given = form.cleaned_data
+        names = ("mode", "rationale", "few_shot", "applies")
+        asked: dict[str, Any] = {name: given[name] for name in names if name in given}
+        asked["votes"] = given.get("votes") or 3
         try:
-            shown["estimate"] = label.estimate_label_job(found, teacher=teacher, votes=votes)
+            shown["estimate"] = label.estimate_label_job(found, teacher=teacher, **asked)
         except InvalidInput as error:
             shown["problem"] = error.message
     return render(request, "labeling/_estimate.html", {**shown, "teacher": teacher})
@@ -95,7 +101,30 @@ def label_job_live(request: HttpRequest, project: str, workload: str, job: int) 
 def cancel_label_job(request: HttpRequest, project: str, workload: str, job: int) -> HttpResponse:
     """Stop a label job; what it labelled stays."""
     found = workload_for_user(request.user, project, workload, Role.LEAD)
-    jobs.cancel(selectors.label_job_of(found, job))
+    label.cancel_label_job(selectors.label_job_of(found, job))
+    return redirect("label_job", project, workload, job)
+
+
+@signed_in("POST")
+def pause_label_job(request: HttpRequest, project: str, workload: str, job: int) -> HttpResponse:
+    """Stop a label job until it is resumed."""
+    found = workload_for_user(request.user, project, workload, Role.LEAD)
+    label.pause_label_job(selectors.label_job_of(found, job))
+    return redirect("label_job", project, workload, job)
+
+
+@signed_in("POST")
+def resume_label_job(request: HttpRequest, project: str, workload: str, job: int) -> HttpResponse:
+    """Let a paused label job go on, with more budget or in spite of its smoke run."""
+    found = workload_for_user(request.user, project, workload, Role.LEAD)
+    form = ResumeForm(request.POST)
+    if form.is_valid():
+        try:
+            label.resume_label_job(selectors.label_job_of(found, job), **form.cleaned_data)
+        except (InvalidInput, Conflict) as error:
+            messages.error(request, error.message)
+    else:
+        messages.error(request, "That is not a budget.")
     return redirect("label_job", project, workload, job)
 
 
@@ -106,10 +135,26 @@ def new_teacher(request: HttpRequest, project: str, workload: str) -> HttpRespon
     form = TeacherForm(found.project, request.POST or None)
     if form.is_valid():
         with errors_in(form):
-            label.create_teacher(found.project, **form.cleaned_data)
+            label.create_priced_teacher(found.project, **form.cleaned_data)
             return redirect("new_label_job", project, workload)
     return form_page(
         request, form, title="New teacher", button="Save the teacher",
+        project=found.project, workload=found,
+    )  # fmt: skip
+
+
+@signed_in("GET", "POST")
+def change_teacher(request: HttpRequest, project: str, workload: str, teacher: int) -> HttpResponse:
+    """Change a teacher's limits and terms; what it is asked by stays."""
+    found = workload_for_user(request.user, project, workload, Role.LEAD)
+    changed = selectors.teacher_of(found.project, teacher)
+    form = LimitsForm(request.POST or None, initial=vars(changed))
+    if form.is_valid():
+        with errors_in(form):
+            label.change_teacher(changed, **form.cleaned_data)
+            return redirect("label_jobs", project, workload)
+    return form_page(
+        request, form, title=f"Limits and terms of {changed.name}", button="Save",
         project=found.project, workload=found,
     )  # fmt: skip
 
@@ -141,4 +186,7 @@ def label_job_context(workload: Workload, job: LabelJob) -> dict[str, object]:
         "summary": summary,
         "histogram": bars(tenths),
         "is_over_budget": summary.spent_usd >= job.budget_usd,
+        "budget": float(job.budget_usd),
+        "batches": list(job.batches.order_by("pk")),
+        "needs_nevertheless": job.status == job.Status.PAUSED and job.smoke.get("passed") is False,
     }

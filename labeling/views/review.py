@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from django.contrib import messages
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
@@ -18,10 +17,11 @@ from labeling.forms import (
     HeldForm,
     QueueForm,
 )
-from labeling.models import Label, Review, ReviewItem
+from labeling.models import AUDIT_SHARE, Label, Review, ReviewItem
 from labeling.selectors import label as label_selectors
 from labeling.selectors import review as selectors
 from labeling.services import review as reviews
+from labeling.services.insight import start_insight
 
 Role = Membership.Role
 HAND = 2  # cards in a browser: the one on screen, and the next, so that nobody waits for it
@@ -81,14 +81,18 @@ def deal_more(request: HttpRequest, project: str, workload: str) -> JsonResponse
 
 @signed_in("GET", "POST")
 def queue_review(request: HttpRequest, project: str, workload: str) -> HttpResponse:
-    """Fill the review queue."""
+    """Judge the labels, and fill the review queue by what is found."""
     found = workload_for_user(request.user, project, workload, Role.LEAD)
     form = QueueForm(request.POST or None)
     if form.is_valid():
-        counts = reviews.queue_review(found, suspicious=form.cleaned_data["suspicious"])
-        said = f"{counts['audit']:,} test rows and {counts['suspicious']:,} suspicious ones"
-        messages.success(request, f"New in the queue: {said}.")
-        return redirect("review", project, workload)
+        share = form.cleaned_data["audit_share"]
+        start_insight(
+            found,
+            to_review=form.cleaned_data["suspicious"],
+            audit_share=AUDIT_SHARE if share is None else share,
+            user=request.user,
+        )
+        return redirect("insight", project, workload)
     return form_page(
         request, form, title="Fill the review queue", button="Fill",
         project=found.project, workload=found, note="labeling/_queue_note.html",

@@ -20,6 +20,7 @@ from tests.browser.world import World, build
 from tests.conftest import PASSWORD
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
+SIZES = {"light": (1280, 900), "dark": (1280, 900), "phone": (390, 844)}
 CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
 
 
@@ -117,6 +118,35 @@ def new_visitor(chromium: Browser, site: str) -> Iterator[NewVisitor]:
     yield new
     for context in contexts:
         context.close()
+
+
+class Screen:
+    """Alice at a screen of one size: each page that she looks at is photographed and has to fit."""
+
+    def __init__(self, visitor: Visitor, size: str, folder: Path) -> None:
+        self.visitor, self.size, self.folder = visitor, size, folder
+
+    def open(self, path: str) -> Page:
+        return self.visitor.open(path)
+
+    def photograph(self, name: str) -> None:
+        page, (width, _) = self.visitor.page, SIZES[self.size]
+        page.wait_for_load_state("networkidle")
+        page.screenshot(path=self.folder / f"{name}-{self.size}.png", full_page=True)
+        needed = page.evaluate("document.documentElement.scrollWidth")
+        assert needed <= width, f"{name} is {needed} pixels wide"
+
+
+@pytest.fixture(params=SIZES)
+def screen(
+    request: pytest.FixtureRequest, alice: User, new_visitor: NewVisitor, tmp_path: Path
+) -> Screen:
+    """Sit Alice down at each size of screen; the pictures are kept where SCREENSHOTS says."""
+    width, height = SIZES[request.param]
+    scheme = "dark" if request.param == "dark" else "light"
+    viewport = {"width": width, "height": height}
+    visitor = new_visitor("alice", viewport=viewport, color_scheme=scheme)
+    return Screen(visitor, request.param, Path(os.environ.get("SCREENSHOTS", tmp_path)))
 
 
 @pytest.fixture(autouse=True)

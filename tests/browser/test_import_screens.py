@@ -1,17 +1,14 @@
 """Log files through the browser: dropped or chosen, with progress, one job each."""
 
 import gzip
-import os
 import re
 from pathlib import Path
 
-import pytest
 from django.contrib.auth.models import User
 
 from factory.models import ImportJob, Project
 from factory.services import imports, jobs
-from tests.browser.conftest import NewVisitor
-from tests.browser.test_screens import SIZES
+from tests.browser.conftest import NewVisitor, Screen
 from tests.factory.test_imports import line
 
 NEW = "/acme/-/imports/new/"
@@ -30,40 +27,34 @@ def run_all() -> None:
         jobs.run(ImportJob, job.pk, imports.import_work)
 
 
-@pytest.mark.parametrize("size", SIZES)
 def test_files_are_sent_with_their_progress_and_what_failed_is_told(
-    size: str, project: Project, alice: User, new_visitor: NewVisitor, tmp_path: Path
+    project: Project, screen: Screen, tmp_path: Path
 ) -> None:
-    width, height = SIZES[size]
-    scheme = "dark" if size == "dark" else "light"
-    viewport = {"width": width, "height": height}
-    visitor = new_visitor("alice", viewport=viewport, color_scheme=scheme)
-    folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
     (tmp_path / "calls.jsonl").write_bytes(
         b"".join(line(number) for number in range(8000)) + b'broken\n{"no": "format"}\n'
     )
     (tmp_path / "cut-off-on-the-way.jsonl.gz").write_bytes(gzip.compress(line(1) * 99)[:-9])
-    page = visitor.open(NEW)
-    page.screenshot(path=folder / f"new-import-{size}.png", full_page=True)
+    page = screen.open(NEW)
+    screen.photograph("new-import")
     names = ["calls.jsonl", "cut-off-on-the-way.jsonl.gz"]
     page.get_by_label("Drop log files here").set_input_files([tmp_path / name for name in names])
     page.evaluate(DROP, ["dropped.jsonl", line(9000).decode()])
     page.get_by_role("button", name="Import").click()
     page.get_by_text("The gzip data ends too early").wait_for()
     page.get_by_text("see what comes in").nth(1).wait_for()
-    page.screenshot(path=folder / f"uploaded-{size}.png", full_page=True)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    screen.photograph("uploaded")
 
     page.get_by_text("see what comes in").first.click()
     page.get_by_text("waits for a worker").wait_for()
     run_all()
     page.get_by_text("Lines that were refused").wait_for()
-    page.screenshot(path=folder / f"imported-{size}.png", full_page=True)
+    screen.photograph("imported")
     with page.expect_download() as download:
         page.get_by_text("All refused line numbers").click()
     assert download.value.path().read_text().splitlines()[1].startswith("8001,")
     assert project.calls.count() == 8001
-    assert [said for said in visitor.complaints if "400 (Bad Request)" not in said] == []
+    complaints = screen.visitor.complaints
+    assert [said for said in complaints if "400 (Bad Request)" not in said] == []
 
 
 def test_one_file_leads_to_its_page(

@@ -1,8 +1,5 @@
 """The report's pages in a browser: they fit the screen, and nothing in them complains."""
 
-import os
-from pathlib import Path
-
 import pytest
 from django.contrib.auth.models import User
 
@@ -11,8 +8,7 @@ from factory.services.discover import accept_group
 from factory.services.projects import save_upstream
 from factory.services.report import start_report
 from factory.tasks import run_report
-from tests.browser.conftest import NewVisitor
-from tests.browser.test_screens import SIZES
+from tests.browser.conftest import Screen
 from tests.factory.test_report import largest, record_chat, record_tickets
 
 
@@ -38,19 +34,8 @@ def reports(transactional_db: None, alice: User, project: Project) -> dict[str, 
     }
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_the_reports_are_quiet_and_fit_the_screen(
-    size: str, reports: dict[str, str], new_visitor: NewVisitor, tmp_path: Path
-) -> None:
-    width, height = SIZES[size]
-    scheme = "dark" if size == "dark" else "light"
-    viewport = {"width": width, "height": height}
-    visitor = new_visitor("alice", viewport=viewport, color_scheme=scheme)
-    folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
+def test_the_reports_are_quiet_and_fit_the_screen(reports: dict[str, str], screen: Screen) -> None:
     for name, address in reports.items():
-        page = visitor.open(address)
-        page.wait_for_load_state("networkidle")
-        page.screenshot(path=folder / f"{name}-{size}.png", full_page=True)
-        needed = page.evaluate("document.documentElement.scrollWidth")
-        assert needed <= width, f"{name} is {needed} pixels wide"
-    assert visitor.complaints == []
+        screen.open(address)
+        screen.photograph(name)
+    assert screen.visitor.complaints == []

@@ -1,18 +1,12 @@
 """Every page in a browser: no complaint, nothing wider than the screen, by day and on a phone."""
 
-import os
-from pathlib import Path
-
-import pytest
-
-from tests.browser.conftest import NewVisitor
+from tests.browser.conftest import Screen
 from tests.browser.world import World
-
-SIZES = {"light": (1280, 900), "dark": (1280, 900), "phone": (390, 844)}
 
 
 def addresses(world: World) -> dict[str, str]:
     base = "/acme/tickets/"
+    two_sets = f"first=production&second=job-{world.label_job.pk}"
     return {
         "home": "/",
         "project": "/acme/",
@@ -26,13 +20,26 @@ def addresses(world: World) -> dict[str, str]:
         "project-calls": "/acme/-/calls/?status=error",
         "call": f"/acme/-/calls/{world.call.pk}/",
         "examples": f"{base}examples/",
+        "curation": f"{base}curate/",
+        "curation-recipe": f"{base}curate/recipe/",
         "label-jobs": f"{base}label-jobs/",
         "label-job": f"{base}label-jobs/{world.label_job.pk}/",
         "new-label-job": f"{base}label-jobs/new/",
+        "label-sets": f"{base}label-sets/",
+        "compare-sets": f"{base}label-sets/compare/?{two_sets}",
+        "committee": f"{base}label-sets/committees/new/",
+        "act": f"{base}label-sets/acts/{world.act.pk}/",
+        "new-judge": f"{base}judges/new/",
+        "judge": f"{base}judges/{world.judge.pk}/",
+        "insight": f"{base}insight/",
         "review": f"{base}review/",
         "queue": f"{base}review/queue/",
         "datasets": f"{base}datasets/",
         "dataset": f"{base}datasets/main/v1/",
+        "dataset-diff": f"{base}datasets/main/v1/diff/",
+        "new-version": f"{base}datasets/new/",
+        "branch": f"{base}datasets/main/v1/branch/",
+        "new-example-import": f"{base}examples/import/",
         "runs": f"{base}runs/",
         "new-run": f"{base}runs/new/",
         "run": f"{base}runs/{world.run.pk}/",
@@ -45,21 +52,10 @@ def addresses(world: World) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_every_page_is_quiet_and_fits_the_screen(
-    size: str, world: World, new_visitor: NewVisitor, tmp_path: Path
-) -> None:
-    width, height = SIZES[size]
-    scheme = "dark" if size == "dark" else "light"
-    viewport = {"width": width, "height": height}
-    visitor = new_visitor("alice", viewport=viewport, color_scheme=scheme)
-    folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
+def test_every_page_is_quiet_and_fits_the_screen(world: World, screen: Screen) -> None:
     for name, address in addresses(world).items():
-        page = visitor.open(address)
-        page.wait_for_load_state("networkidle")
-        page.screenshot(path=folder / f"{name}-{size}.png", full_page=True)
-        needed = page.evaluate("document.documentElement.scrollWidth")
-        assert needed <= width, f"{name} is {needed} pixels wide"
-    quiet = [said for said in visitor.complaints if "404" not in said]
+        screen.open(address)
+        screen.photograph(name)
+    quiet = [said for said in screen.visitor.complaints if "404" not in said]
     assert quiet == []
-    assert visitor.dialogs == []
+    assert screen.visitor.dialogs == []

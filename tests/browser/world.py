@@ -21,6 +21,7 @@ from distill.services.publish import move_alias, publish
 from distill.spec import BaseProfile, recommended, spec_digest, train_spec
 from factory.models import CapturedCall, DatasetVersion, Example, ImportJob, Job, Workload
 from factory.models.example import Split
+from factory.services import jobs
 from factory.services.capture import record_calls
 from factory.services.curate import add_examples, curate
 from factory.services.discover import attach_group, group_calls
@@ -28,9 +29,20 @@ from factory.services.freeze import freeze
 from factory.services.keys import create_key
 from factory.services.projects import save_upstream
 from factory.storage import open_store
-from labeling.models import Label, LabelJob, Teacher, TeacherReply
-from labeling.selectors.label import unlabeled_examples
+from labeling.models import (
+    Application,
+    InsightRun,
+    Judging,
+    Label,
+    LabelJob,
+    Teacher,
+    TeacherReply,
+    Verdict,
+)
+from labeling.selectors.label import labelable_examples
+from labeling.services.insight import insight_work, start_insight
 from labeling.services.label import create_teacher, save_guideline
+from labeling.services.label_sets import application_work, start_application
 from labeling.services.review import decide, next_item, queue_review
 from tests.conftest import LABELS, call_record, ticket_messages
 
@@ -60,6 +72,8 @@ class World:
     evaluation: Evaluation
     version: ModelVersion
     live_run: DistillationRun
+    judge: LabelJob
+    act: Application
 
 
 def build(workload: Workload, owner: User, *, tickets: int = 120) -> World:
@@ -105,6 +119,8 @@ def build(workload: Workload, owner: User, *, tickets: int = 120) -> World:
         evaluation=run.evaluations.get(artifact__quantization="Q4_K_M"),
         version=version,
         live_run=running_run(workload, dataset),
+        judge=judge(workload, teacher, owner),
+        act=looked_into(workload, label_job, owner),
     )
 
 
@@ -133,7 +149,7 @@ def label(workload: Workload, teacher: Teacher, owner: User) -> LabelJob:
         budget_usd=Decimal("1.00"), spent_usd=Decimal("0.4132"), created_by=owner,
         status=Job.Status.SUCCEEDED, finished_at=timezone.now(),
     )  # fmt: skip
-    examples = unlabeled_examples(workload).order_by("id")
+    examples = labelable_examples(workload).order_by("id")
     Label.objects.bulk_create(vote(job, example, n) for n, example in enumerate(examples))
     TeacherReply.objects.bulk_create(
         TeacherReply(
@@ -145,6 +161,34 @@ def label(workload: Workload, teacher: Teacher, owner: User) -> LabelJob:
     sure = workload.examples.filter(labels__status=Label.Status.ACCEPTED)
     sure.update(status=Example.Status.LABELED, provenance="relabeled_by_model")
     return job
+
+
+def judge(workload: Workload, teacher: Teacher, owner: User) -> LabelJob:
+    """Write what a finished judge leaves."""
+    job = LabelJob.objects.create(
+        workload=workload, teacher=teacher, kind=LabelJob.Kind.JUDGE, budget_usd=Decimal(1),
+        created_by=owner, status=Job.Status.SUCCEEDED, finished_at=timezone.now(),
+    )  # fmt: skip
+    Judging.objects.create(
+        job=job, mode=Judging.Mode.PASS_FAIL, first="production", first_name="production", most=40
+    )
+    outcomes = cycle(["pass", "pass", "pass", "fail", "inconclusive"])
+    Verdict.objects.bulk_create(
+        Verdict(job=job, example=example, first=example.target or "", outcome=outcome, why=HOSTILE)
+        for example, outcome in zip(workload.examples.order_by("id")[:40], outcomes, strict=False)
+    )
+    return job
+
+
+def looked_into(workload: Workload, label_job: LabelJob, owner: User) -> Application:
+    """Judge the labels, and make the label job's answers targets where production agrees."""
+    run = start_insight(workload, user=owner)
+    jobs.run(InsightRun, run.pk, insight_work)
+    act = start_application(
+        workload, source=f"job-{label_job.pk}", scope="agreed", other="production", user=owner
+    )
+    jobs.run(Application, act.pk, application_work)
+    return act
 
 
 def vote(job: LabelJob, example: Example, n: int) -> Label:

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
-from distill.card import Card, Score, card_text, escaped
+from distill.card import Card, Score, card_text
 from distill.gate import Check, Verdict
 from distill.manifest import large_entry
+from factory.markdown import escaped
 
 CARD = Card(
     repository="acme/tickets",

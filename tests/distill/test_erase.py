@@ -27,9 +27,11 @@ from distill.services.evaluate import stored_predictions
 from distill.services.train import start_run
 from distill.services.workbench import job_folder, version_rows
 from distill.spec import TrainSpec
+from factory.capture import spool
 from factory.digest import digest_of
 from factory.erasure import ErasureReport, Sought
 from factory.errors import InvalidInput
+from factory.messages import CallRecord
 from factory.models import (
     CallPayload,
     CapturedCall,
@@ -49,7 +51,9 @@ from factory.services.dictionaries import repack, tend_dictionaries, train_paylo
 from factory.services.discover import attach_group, group_calls
 from factory.services.erase import confirm, erase_calls, erase_late_calls, start_erasure
 from factory.services.freeze import freeze
+from factory.services.keys import create_key
 from factory.services.projects import save_upstream
+from factory.services.ship import HOST, retry_dead, ship_once
 from factory.storage import open_store
 from labeling.models import LabelJob, Review
 from labeling.services.label import create_teacher, label_work, save_guideline, start_label_job
@@ -357,6 +361,68 @@ def test_a_call_that_arrives_late_is_erased_by_night_and_then_nobody_is_sought(
     erase_late_calls()
     job.refresh_from_db()
     assert job.sought == ""
+
+
+def spooled(folder: Path, project: Project, *records: CallRecord) -> None:
+    """Leave calls in a spool, as a gateway that has ended does."""
+    writer = spool.SpoolWriter(folder)
+    for record in records:
+        writer.append({"project": project.pk, "call": record.as_json()})
+    writer.close()
+
+
+def test_the_shipper_drops_late_calls_and_those_set_aside_and_tells(
+    workload: Workload, alice: User, client: Client, tmp_path: Path
+) -> None:
+    project, folder = workload.project, tmp_path / "spool"
+    mine: dict[str, Any] = {"metadata": {"user_id": "42"}}
+    refused = [call_record(f"of {name}", ttft_ms=-1) for name in (NAME, "another")]
+    spooled(folder, project, *refused)
+    assert ship_once(folder) == 0
+    job = start_erasure(project, Sought.text(NAME), reason="asked to")
+    other = start_erasure(project, Sought.metadata("user_id", "42"), reason="asked to")
+    later = job.created_at + timedelta(hours=1)
+    for late in (
+        call_record(f"Refund {NAME}"), call_record("a late one", **mine), call_record("theirs"),
+        dataclasses.replace(call_record("a new one", **mine), created_at=later),
+    ):  # fmt: skip
+        spooled(folder, project, late)
+    run_erasure(job)  # before the shipper had a chance
+    assert ship_once(folder) == 2
+    assert NAME.encode() not in b"".join(path.read_bytes() for path in folder.iterdir())
+    said = project.calls.order_by("id").select_related("payload")
+    assert [call.question for call in said] == ["theirs", "a new one"]
+    assert [(row.dropped, row.dead) for row in (job.spools.get(), other.spools.get())] == [
+        (1, 1), (1, 0),
+    ]  # fmt: skip
+    assert job.spools.get().cleared_at is not None
+    client.force_login(alice)
+    page = client.get(f"/acme/-/privacy/erasures/{job.pk}/").content.decode()
+    assert f'<th scope="row">{HOST}</th>' in page
+    bearer = {"authorization": f"Bearer {create_key(project, name='dpo', scopes=['api'])[1]}"}
+    (told,) = client.get(f"/api/v1/erasures/{job.pk}", headers=bearer).json()["spools"]
+    assert (told["host"], told["dropped"], told["dead"]) == (HOST, 1, 1)
+    retry_dead(folder)
+    ship_once(folder)
+    assert spool.status(folder).dead_segments == 1  # the other one's, as wrong as before
+
+
+def test_a_host_is_not_clear_while_a_segment_of_before_the_erasure_is_there(
+    workload: Workload, tmp_path: Path
+) -> None:
+    project, folder = workload.project, tmp_path / "spool"
+    writer = spool.SpoolWriter(folder)
+    writer.append({"project": project.pk, "call": call_record(f"{NAME} asks").as_json()})
+    assert ship_once(folder) == 1
+    job = start_erasure(project, Sought.text(NAME), reason="asked to")
+    run_erasure(job)
+    ship_once(folder)
+    assert "spool" in places_of(NAME, tmp_path)  # recorded, erased, and still in a gateway's hands
+    assert job.spools.get().cleared_at is None
+    writer.close()
+    ship_once(folder)
+    assert job.spools.get().cleared_at is not None
+    assert places_of(NAME, tmp_path) == set()
 
 
 def test_a_dictionary_made_of_erased_calls_is_replaced(workload: Workload, tmp_path: Path) -> None:

@@ -11,10 +11,13 @@ from distill.jobdir import (
     JobDirBusyError,
     Json,
     file_sha256,
-    latest_by_step,
     write_atomically,
 )
+from distill.models import TrainingPoint
+from distill.services.train import Curve
 from distill.spec import TrainSpec
+from factory.models import Workload
+from tests.distill.published import make_run
 
 SPEC = TrainSpec(base_model="b")
 ROW: Json = {
@@ -84,18 +87,20 @@ def test_a_line_half_written_waits_and_a_torn_one_is_passed_over(job: JobDir) ->
     assert [event["step"] for event in later] == [3]
 
 
-def test_steps_repeated_after_a_resume_count_once_and_last(job: JobDir) -> None:
+@pytest.mark.django_db
+def test_steps_repeated_after_a_resume_count_once_and_last(job: JobDir, workload: Workload) -> None:
     for step, loss in [(1, 4.0), (2, 3.0), (3, 2.0), (2, 3.5), (3, 2.5)]:
         job.append_progress("train", step, 9, loss=loss)
     job.append_progress("train", 3, 9, eval_loss=2.2)
+    run = make_run(workload)
 
-    events = latest_by_step(job.read_progress()[0])
+    Curve(run).add(job.read_progress()[0])
 
-    assert [(event["step"], event.get("loss")) for event in events] == [
-        (1, 4.0),
-        (2, 3.5),
-        (3, 2.5),
-        (3, None),
+    points = TrainingPoint.objects.filter(run=run).order_by("step")
+    assert list(points.values_list("step", "values")) == [
+        (1, {"loss": 4.0}),
+        (2, {"loss": 3.5}),
+        (3, {"loss": 2.5, "eval_loss": 2.2}),
     ]
 
 

@@ -15,7 +15,7 @@ from pytest_django import Settings
 from distill.models import Alias, AliasMove, Artifact, DistillationRun, Evaluation, ModelVersion
 from distill.services.publish import file_at, move_alias, publish, rollback, version_at
 from factory.errors import Conflict, InvalidInput, NotFound, Unavailable
-from factory.models import DatasetEntry, Workload
+from factory.models import DatasetEntry, Example, Workload
 from factory.services.projects import create_workload, save_upstream
 from labeling.models import Label, LabelJob, Teacher
 from tests.conftest import MakeExample
@@ -177,21 +177,39 @@ def test_the_terms_of_a_teacher_count_that_only_labelled_rows(
     label = Label.objects.create(
         job=job, example=example, output="billing", confidence=1, status=Label.Status.ACCEPTED
     )
-    entry = DatasetEntry.objects.create(
-        version=run.dataset_version,
-        position=0,
-        example=example,
-        split="train",
-        target="billing",
-        provenance="relabeled_by_model",
-        digest=example.digest,
-    )
+    frozen_row(run, example, provenance="relabeled_by_model")
     with pytest.raises(Conflict, match="teacher strict forbid"):
         publish(run)
     label.status = Label.Status.UNSURE
     label.save()
     assert publish(run).number == 1
-    entry.delete()
+
+
+def frozen_row(run: DistillationRun, example: Example, **fields: Any) -> DatasetEntry:
+    values: dict[str, Any] = {"split": "train", "target": "billing", "provenance": "teacher"}
+    return DatasetEntry.objects.create(
+        version=run.dataset_version,
+        position=run.dataset_version.entries.count(),
+        example=example,
+        digest=example.digest,
+        **{**values, **fields},
+    )
+
+
+def test_rows_whose_terms_forbid_training_stop_the_publication(
+    workload: Workload, make_example: MakeExample
+) -> None:
+    run = finished_run(workload)
+    frozen_row(run, make_example("as it was frozen"), may_train=False)
+    with pytest.raises(Conflict, match="1 rows of main v1 have answers whose terms forbid"):
+        publish(run)
+    learnt_later = make_example("as it is known now", may_train=False)
+    frozen_row(run, learnt_later)
+    frozen_row(run, make_example("answered anew since", "login", may_train=False))
+    frozen_row(run, make_example("only measured", may_train=False), split="test")
+    with pytest.raises(Conflict, match="2 rows of main v1"):
+        publish(run)
+    assert publish(run, override_reason="with leave").number == 1
 
 
 def test_bytes_that_are_missing_or_cut_short_stop_the_publication(workload: Workload) -> None:

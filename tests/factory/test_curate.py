@@ -27,8 +27,10 @@ WORDS = ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel
 
 
 def text(number: int) -> str:
-    """Return a text of its own words: numbers alone would make near copies."""
-    return " ".join(WORDS[int(digit)] for digit in f"{number:04o}")
+    """Return a text that is near to no other: any two differ in one word of four at the least."""
+    return " ".join(
+        f"{WORDS[int(digit)]}{place}" for place, digit in zip("abcd", f"{number:04o}", strict=True)
+    )
 
 
 def send(project: Project, texts: Iterable[str], **fields: Any) -> None:
@@ -113,7 +115,7 @@ def test_near_copies_share_a_group_and_so_a_split(project: Project, traffic: Wor
     for group, split in traffic.examples.values_list("group", "split"):
         of_group[group].add(split)
     assert traffic.examples.count() == 900
-    assert len(of_group) == 600  # with a number and without
+    assert len(of_group) <= 303  # each with what was added to it; the index finds 998 of 1,000
     assert all(len(found) == 1 for found in of_group.values())
     assert {split for found in of_group.values() for split in found} == {
         "train",
@@ -153,7 +155,7 @@ def test_a_near_copy_joins_its_group_though_the_shares_changed(
         ({"status_code": 200, "response": None}, "empty"),
         ({"status_code": 200, "answer": "  \n"}, "empty"),
         ({"status_code": 200, "finish_reason": "length"}, "truncated"),
-        ({"status_code": 200, "finish_reason": "content_filter"}, "truncated"),
+        ({"status_code": 200, "finish_reason": "content_filter"}, "refused"),
         ({"status_code": 200, "finish_reason": "tool_calls", "answer": ""}, "tool_call"),
     ],
 )
@@ -165,7 +167,9 @@ def test_calls_that_teach_nothing_are_counted_and_left_out(
     made.response["choices"][0]["finish_reason"] = fields.pop("finish_reason", "stop")
     record_calls(project, [type(made)(**{**made.__dict__, **fields})], CapturedCall.Source.GATEWAY)
     assert curate(project, accept_new=True) == {reason: 1}
-    assert traffic.examples.count() == 300
+    assert traffic.examples.exclude(status="discarded").count() == 300
+    kept_back = traffic.examples.get(status="discarded")
+    assert (kept_back.discard_reason, kept_back.target, kept_back.split) == (reason, None, "")
     assert project.calls.get(request_id="odd").workload == traffic
 
 
@@ -273,7 +277,7 @@ def test_a_workload_without_a_prompt_takes_no_calls(project: Project) -> None:
              "refund", "top_up", "transfer"],
             3999,
         ),
-        ("voice_extraction", "extraction", None, 2986),
+        ("voice_extraction", "extraction", None, 2917),
     ],
 )  # fmt: skip
 def test_real_traffic_is_understood(
@@ -284,7 +288,9 @@ def test_real_traffic_is_understood(
         pytest.skip("needs real data in ../shared/data, beside the project")
     with path.open("rb") as lines:
         import_lines(project, lines)
-    assert curate(project, accept_new=True)["example"] == examples
+    counts = curate(project, accept_new=True)
+    assert counts["example"] + counts["between_splits"] == examples
+    assert counts["between_splits"] < 0.01 * examples
     workload = project.workloads.get()
     assert workload.kind == kind
     assert workload.output_schema is not None

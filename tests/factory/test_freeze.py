@@ -25,10 +25,11 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def examples(make_example: MakeExample) -> list[Example]:
     """Six rows to train on, two to validate on, and three test rows, of which one is trusted."""
-    made = [make_example(f"train {n}", LABELS[n % 3]) for n in range(6)]
-    made += [make_example(f"validation {n}", split="validation") for n in range(2)]
-    made += [make_example(f"test {n}", split="test") for n in range(2)]
-    made.append(make_example("test 2", split="test", provenance="relabeled_by_human"))
+    things = ("lamp", "kettle", "desk", "tent", "oven", "radio")
+    made = [make_example(f"train {thing}", LABELS[n % 3]) for n, thing in enumerate(things)]
+    made += [make_example(f"validation {thing}", split="validation") for thing in things[:2]]
+    made += [make_example(f"test {thing}", split="test") for thing in things[:2]]
+    made.append(make_example("test sofa", split="test", provenance="relabeled_by_human"))
     return made
 
 
@@ -125,14 +126,24 @@ def test_test_rows_without_a_persons_target_are_left_out_and_counted(
     workload: Workload, examples: list[Example]
 ) -> None:
     version = freeze(workload)
+    labels = {"billing": 2, "delivery": 2, "login": 2}
     assert version.counts == {
         "train": 6,
         "validation": 2,
         "test": 1,
         "provenance": {"teacher": 8, "relabeled_by_human": 1},
-        "labels": dict(Counter({"billing": 5, "delivery": 2, "login": 2})),
+        "origins": {"request_log": 9},
+        "labels": {"billing": 5, "delivery": 2, "login": 2},
+        "labels_by_split": {"train": labels, "validation": {"billing": 2}, "test": {"billing": 1}},
+        "synthetic_share": 0.0,
+        "trained_rows": 6.0,
         "untrusted_test_rows_left_out": 2,
     }
+    assert version.funnel == [
+        ["examples", 11],
+        ["test rows that no person answered", 2],
+        ["frozen", 9],
+    ]
     assert Counter(row["split"] for row in rows_of(version)) == {
         "train": 6,
         "validation": 2,

@@ -43,6 +43,13 @@ def test_a_log_line_becomes_a_record() -> None:
     assert output_of(record.response) == "billing"
 
 
+def test_a_value_that_another_type_says_is_read_the_same() -> None:
+    written = log_line(started_at="1790000016", latency_ms="560.4", status_code="200")
+    assert record_from_log(written) == record_from_log(log_line())
+    assert record_from_log(log_line(latency_ms=None)).latency_ms is None
+    assert record_from_log(log_line(started_at=1_790_000_016.0)) == record_from_log(log_line())
+
+
 def test_a_record_survives_the_spool() -> None:
     record = record_from_log(log_line(response=None))
     assert record_from_json(orjson.loads(orjson.dumps(record.as_json()))) == record
@@ -54,6 +61,9 @@ def test_a_record_survives_the_spool() -> None:
         ({"id": ""}, "id"),
         ({"id": "x" * 129}, "id"),
         ({"started_at": -1}, "started_at"),
+        ({"started_at": None}, "started_at"),
+        ({"status_code": None}, "status_code"),
+        ({"metadata": None}, "metadata"),
         ({"started_at": 1e30}, "started_at"),
         ({"status_code": 99}, "status_code"),
         ({"latency_ms": 2**40}, "latency_ms"),

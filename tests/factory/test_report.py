@@ -28,10 +28,12 @@ from factory.services.report import (
     judged,
     measured_report,
     opportunities,
+    prune_reports,
+    reports_on,
     start_report,
 )
 from factory.suitability.report import Report
-from factory.tasks import run_report
+from factory.tasks import expire_calls, run_report
 from tests.conftest import make_user
 
 pytestmark = pytest.mark.django_db
@@ -379,3 +381,29 @@ def test_real_voice_commands_are_tier_1_field_by_field(project: Project) -> None
     assert intent.values == "closed"
     assert (intent.linear.value or 0) > 0.9
     assert report.case.profile.linear is None
+
+
+def test_old_reports_go_by_night_and_what_the_pages_show_stays(project: Project) -> None:
+    record_tickets(project, 60, days=3)
+    prompt = largest(project)
+    workload = accept_group(prompt, slug="tickets")
+    run_report(start_report(workload).pk)
+    shown = measured_report(workload)
+    for subject in (prompt, workload):
+        for _ in range(12):
+            made = start_report(subject)
+            SuitabilityReport.objects.filter(pk=made.pk).update(status="failed")
+    newest = {subject: list(reports_on(subject)[:10]) for subject in (prompt, workload)}
+    expire_calls()
+    assert list(reports_on(prompt)) == newest[prompt]
+    assert list(reports_on(workload)) == [*newest[workload], shown]
+    assert measured_report(workload) == shown
+    assert prune_reports() == 0
+
+
+def test_an_administrator_sees_the_reports(project: Project, client: Client) -> None:
+    record_tickets(project, 60, days=3)
+    run_report(start_report(largest(project)).pk)
+    client.force_login(User.objects.create_superuser("root"))
+    page = client.get("/admin/factory/suitabilityreport/").content.decode()
+    assert "1 suitability report" in page

@@ -1,6 +1,7 @@
 """From the spool into the database: each call once, whatever is away, gone or wrong."""
 
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -19,7 +20,11 @@ from factory.capture import spool
 from factory.embedded import claim
 from factory.errors import Unavailable
 from factory.models import CapturedCall, CaptureLoss, Project
+from factory.models.call import HAS_TEXTS
+from factory.models.loss import ADVICE
+from factory.selectors import uncurated
 from factory.services import ship
+from factory.services.curate import curate
 from factory.services.projects import create_project
 from factory.services.ship import ship_once
 from tests.conftest import call_record
@@ -264,6 +269,25 @@ def test_new_calls_of_every_project_get_their_groups(
     assert [p.call_groups.get().call_count for p in (project, other)] == [3, 3]
 
 
+@pytest.mark.django_db
+def test_calls_that_were_kept_without_their_texts_get_no_group_and_make_no_example(
+    project: Project, tmp_path: Path
+) -> None:
+    bare = [spool.without_texts(record(project, f"long text {n}")) for n in range(30)]
+    spooled(tmp_path, *bare, *(record(project, f"ticket {n}") for n in range(30)))
+    assert ship_once(tmp_path) == 60
+    assert ship.group_new_calls() == 30
+    assert sum(group.call_count for group in project.call_groups.all()) == 30
+    counts = curate(project, accept_new=True)
+    assert (counts["example"], counts["empty"]) == (30, 0)
+    assert project.calls.filter(group=None, curated_at=None).count() == 30
+    assert not uncurated(project).exists()
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        waiting = project.calls.filter(HAS_TEXTS, group=None).order_by("id")
+        assert "Filter:" not in waiting.explain()  # the index leaves them out already
+
+
 @pytest.mark.django_db(transaction=True)
 def test_one_worker_at_a_time_groups(project: Project, tmp_path: Path) -> None:
     spooled(tmp_path, record(project, "new"))
@@ -308,6 +332,20 @@ def test_owners_are_told_what_could_not_be_kept(
     writer.close()
     ship_once(tmp_path)
     client.force_login(alice)
-    assert "1: the spool was full" in client.get("/").content.decode()
+    for address in ("/", "/acme/"):
+        page = client.get(address).content.decode()
+        assert f"1: the spool was full, on {ship.HOST}, last" in page
+        assert "raise SPOOL_MAX_MB" in page
+    ready = client.get("/readyz").content.decode().splitlines()
+    assert ready[0] == "ok"
+    assert re.fullmatch(
+        r"1 call not kept whole at \d{4}-\d\d-\d\d \d\d:\d\d UTC: the spool was full\. See .*\.",
+        ready[1],
+    )
     client.force_login(bob)
-    assert "could be kept" not in client.get("/").content.decode()
+    for address in ("/", "/acme/"):
+        assert "could be kept" not in client.get(address).content.decode()
+
+
+def test_every_reason_comes_with_what_to_do() -> None:
+    assert set(ADVICE) == set(CaptureLoss.Reason.values)

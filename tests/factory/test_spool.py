@@ -18,6 +18,7 @@ import pytest
 from django.conf import settings
 
 from factory.capture import spool
+from factory.capture.frames import is_abandoned
 from factory.capture.losses import loss_files, read_losses
 from factory.messages import record_from_json
 from tests.conftest import call_record
@@ -158,6 +159,36 @@ def test_a_full_segment_gives_way_to_the_next(
     assert len(found) == 4
     assert sorted(number for path in found for number in numbers(path)) == list(range(20))
     until(lambda: open_files() == before, "full segments stay open")
+
+
+def test_an_old_segment_gives_way_while_nothing_comes_and_can_go(
+    tmp_path: Path, make_writer: MakeWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "SEGMENT_SECONDS", 0.0)
+    monkeypatch.setattr(spool, "MEASURE_SECONDS", 0.05)
+    writer = make_writer()
+    (first,) = spool.segments(tmp_path)
+    writer.append({"number": 0})
+    until(lambda: len(spool.segments(tmp_path)) == 2, "the segment was kept for ever")
+    until(lambda: is_abandoned(first), "the segment is still held")
+    assert numbers(first) == [0]
+    spool.mark_shipped(first, first.stat().st_size)
+    assert spool.is_done(first)
+    assert not spool.is_done(spool.segments(tmp_path)[1])  # an empty one stays
+
+
+def test_no_record_is_lost_or_torn_while_segments_change(
+    tmp_path: Path, make_writer: MakeWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "SEGMENT_SECONDS", 0.0)
+    monkeypatch.setattr(spool, "SYNC_SECONDS", 0.0)
+    writer = make_writer()
+    for number in range(20_000):
+        writer.append({"number": number})
+    found = spool.segments(tmp_path)
+    assert len(found) > 2
+    assert sorted(n for path in found for n in numbers(path)) == list(range(20_000))
+    assert not any(spool.damages(path) for path in found)
 
 
 def test_a_segment_is_seen_only_when_it_is_held(
@@ -460,3 +491,65 @@ def test_the_status_says_how_much_waits_and_how_long(
     assert spool.status(tmp_path).oldest_seconds == 0
     spool.bury(segment, b"{}")
     assert spool.status(tmp_path).dead_segments == 1
+
+
+# --- what was set aside ---------------------------------------------------------------------------
+def test_the_erased_go_out_of_what_was_set_aside_and_the_others_can_be_tried_again(
+    tmp_path: Path,
+) -> None:
+    both, one = tmp_path / "0000000000001-1-a.seg", tmp_path / "0000000000002-1-b.seg"
+    for segment, body in ((both, b"mine"), (both, b"theirs"), (one, b"mine")):
+        spool.bury(segment, body)
+    assert spool.prune_dead(tmp_path, lambda body: body == b"mine") == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["0000000000001-1-a.dead"]
+    assert b"mine" not in both.with_suffix(".dead").read_bytes()
+    assert spool.prune_dead(tmp_path, lambda body: body == b"mine") == 0
+    assert spool.unbury(tmp_path) == 1
+    (segment,) = spool.segments(tmp_path)
+    assert [frame.body for frame in spool.unshipped(segment)] == [b"theirs"]
+
+
+def test_of_a_damaged_file_only_what_can_be_read_stays(tmp_path: Path) -> None:
+    segment = tmp_path / "0000000000001-1-a.seg"
+    for body in (b"damaged", b"whole"):
+        spool.bury(segment, body)
+    dead = segment.with_suffix(".dead")
+    dead.write_bytes(dead.read_bytes().replace(b"damaged", b"demaged"))
+    assert spool.prune_dead(tmp_path, lambda _: False) == 0
+    assert b"demaged" not in dead.read_bytes()
+    assert spool.dead_count(segment) == 1
+
+
+def test_a_kill_while_a_file_is_replaced_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segment = tmp_path / "0000000000001-1-a.seg"
+    for body in (b"mine", b"theirs"):
+        spool.bury(segment, body)
+
+    class KilledError(BaseException):
+        """Ends the work as a kill does: nothing after it runs."""
+
+    def killed(_: int) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", killed)
+        with pytest.raises(KilledError):
+            spool.prune_dead(tmp_path, lambda body: body == b"mine")
+    assert spool.dead_count(segment) == 2
+    assert spool.prune_dead(tmp_path, lambda body: body == b"mine") == 1
+    assert [path.suffix for path in tmp_path.iterdir()] == [".dead"]
+
+
+def test_a_segment_of_before_is_seen_until_it_is_gone(
+    tmp_path: Path, make_writer: MakeWriter
+) -> None:
+    writer = make_writer()
+    (segment,) = spool.segments(tmp_path)
+    assert not spool.holds_before(tmp_path, time.time() + 1)  # it is empty
+    writer.append({"number": 0})
+    assert spool.holds_before(tmp_path, time.time() + 1)
+    assert not spool.holds_before(tmp_path, time.time() - 60)
+    spool.mark_shipped(segment, segment.stat().st_size)
+    assert spool.holds_before(tmp_path, time.time() + 1)

@@ -8,11 +8,13 @@ from urllib.parse import urlsplit
 
 import openai
 import pytest
+from django.db import connection
 
 from factory.models import CallPayload, CapturedCall, Feedback, Project
 from factory.services.capture import record_calls
 from factory.services.feedback import give_feedback
 from factory.services.keys import create_key
+from factory.services.stored import CompletionFilter, completions_page, stored_completions
 from tests.conftest import call_record
 from tests.distill.published import serving
 
@@ -67,6 +69,19 @@ def test_the_client_lists_page_by_page_in_the_order_of_time(client: openai.OpenA
     after = chats.list(limit=100, after="chatcmpl-20")
     assert (ids(after.data), after.has_more) == (everything[21:], False)
     assert ids(chats.list(after=everything[-1])) == []
+
+
+def test_what_few_calls_carry_is_found_without_looking_at_all(project: Project) -> None:
+    record_calls(project, [stored(at) for at in range(5000)], CapturedCall.Source.GATEWAY)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE factory_capturedcall")
+    few = stored_completions(project).filter(metadata__contains={"number": "77"})
+    plan = few.order_by("id")[:21].explain()
+    assert "Bitmap Index Scan" in plan
+    assert "_metadata_idx" in plan
+    only = CompletionFilter({"number": "77"})
+    found, has_more = completions_page(project, only, after="", limit=20, is_newest_first=False)
+    assert ([call.response_id for call in found], has_more) == (["chatcmpl-77"], False)
 
 
 def test_the_client_narrows_by_metadata_and_model(client: openai.OpenAI) -> None:

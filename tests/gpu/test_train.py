@@ -10,7 +10,7 @@ import pytest
 
 from distill.gpu.base import load_tokenizer, locate
 from distill.gpu.rows import IGNORED, ChatEncoder
-from distill.jobdir import InputError, JobDir, Json, latest_by_step
+from distill.jobdir import InputError, JobDir, Json
 from distill.spec import TrainSpec
 from tests.gpu.conftest import chat_rows, run
 
@@ -24,9 +24,9 @@ def encoder(base: Path) -> ChatEncoder:
 
 def losses(job: JobDir) -> dict[tuple[object, bool], object]:
     events, _ = job.read_progress()
-    return {
+    return {  # of a step that a resumed run repeats, the repetition counts
         (event["step"], "eval_loss" in event): event.get("loss", event.get("eval_loss"))
-        for event in latest_by_step(events)
+        for event in events
         if event["phase"] == "train"
     }
 

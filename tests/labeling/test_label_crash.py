@@ -16,7 +16,8 @@ from django.db.models import Count, Sum
 from factory.models import Example, Job, Workload
 from factory.services import jobs
 from labeling.models import Label, LabelJob, Teacher, TeacherReply
-from labeling.services.label import IN_FLIGHT, start_label_job
+from labeling.services.asking import AT_RISK
+from labeling.services.label import change_teacher, start_label_job
 from tests.conftest import MakeExample
 from tests.fakes import Reply, ScriptedUpstream, completion
 from tests.labeling.conftest import work_on
@@ -52,6 +53,7 @@ def test_a_killed_worker_costs_no_row_and_no_saved_answer_is_asked_for_again(
 ) -> None:
     for n in range(80):
         make_example(f"about billing {n}", "delivery")
+    change_teacher(teacher, in_flight=8)
     job = start_label_job(workload, teacher=teacher, votes=2, budget_usd=Decimal(1))
     upstream.script(*[Reply(body=completion('{"answer": "billing"}'))] * 60)
     worker = start_worker(job)
@@ -76,7 +78,7 @@ def test_a_killed_worker_costs_no_row_and_no_saved_answer_is_asked_for_again(
     again = [sent.headers["idempotency-key"] for sent in upstream.chats[asked_before:]]
     assert not saved & set(again)
     before = {sent.headers["idempotency-key"] for sent in upstream.chats[:asked_before]}
-    assert len(before & set(again)) <= IN_FLIGHT
+    assert len(before & set(again)) <= AT_RISK * teacher.in_flight
     replies = TeacherReply.objects.aggregate(n=Count("id"), usd=Sum("cost_usd"))
     assert (replies["n"], replies["usd"]) == (160, job.spent_usd)
     assert Label.objects.aggregate(usd=Sum("cost_usd"))["usd"] == job.spent_usd

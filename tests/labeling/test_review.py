@@ -56,14 +56,15 @@ def test_every_unanswered_test_row_is_audited_and_the_most_suspicious_others_fol
     make_example("unlabelled", None, split="test")
     make_example("dropped", "billing", split="test", status="discarded")
 
-    assert queue_review(workload, suspicious=3) == {"audit": 4, "suspicious": 3}
+    assert queue_review(workload, suspicious=3) == {"audit": 4, "random": 1, "suspicious": 3}
 
-    items = ReviewItem.objects.all()
-    assert {item.example_id for item in items if item.reason == "audit"} == audits
+    items = ReviewItem.objects.select_related("example")
+    assert audits == {i.example_id for i in items if i.example.split == "test"}
+    assert sum(item.draw is not None for item in items) == 5
     suspicious = [item for item in items.order_by("-priority") if item.reason == "suspicious"]
     assert suspicious[0].example_id == wrong.pk
     assert all(0.0 <= item.priority <= 1.0 for item in items)
-    assert queue_review(workload, suspicious=0) == {"audit": 0, "suspicious": 0}
+    assert queue_review(workload, suspicious=0) == {"audit": 0, "random": 0, "suspicious": 0}
 
 
 def test_the_audits_order_says_nothing_about_the_rows(

@@ -9,8 +9,10 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from factory.models import Example, Membership, Project, Workload
+from factory.services import jobs
 from factory.services.projects import save_upstream
-from labeling.models import Guideline, LabelJob, Review, ReviewItem, Teacher
+from labeling.models import Guideline, InsightRun, LabelJob, Review, ReviewItem, Teacher
+from labeling.services.insight import insight_work
 from labeling.services.label import create_teacher
 from labeling.services.review import queue_review
 from tests.conftest import MakeExample
@@ -149,8 +151,10 @@ def test_an_empty_queue_says_what_fills_it(alice_at: Client, workload: Workload)
 
 def test_the_queue_is_filled_from_its_page(alice_at: Client, make_example: MakeExample) -> None:
     make_example("held out", split="test")
-    response = alice_at.post(f"{BASE}/review/queue/", {"suspicious": 5}, follow=True)
-    assert "New in the queue: 1 test rows and 0 suspicious ones" in text(response)
+    alice_at.post(f"{BASE}/review/queue/", {"suspicious": 5})
+    jobs.run(InsightRun, InsightRun.objects.get().pk, insight_work)
+    page = text(alice_at.get(f"{BASE}/insight/"))
+    assert "New in the queue: 1 test row, 0 drawn at random, 0 suspicious" in page
     assert alice_at.post(f"{BASE}/review/queue/", {"suspicious": -1}).status_code == 422
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from factory.errors import InvalidInput, UpstreamFailed
-from labeling.teacher import Question, QuestionRefused, Reply, TeacherClient
+from labeling.teacher import NotAnswered, Question, QuestionRefused, Reply, TeacherClient
 from tests.fakes import TEACHER, ScriptedUpstream, completion, openai_error
 from tests.fakes import Reply as Scripted
 
@@ -118,8 +118,9 @@ def test_what_is_no_completion_is_the_upstreams_failure(
     upstream: ScriptedUpstream, body: bytes
 ) -> None:
     upstream.script(Scripted(body=body))
-    with pytest.raises(UpstreamFailed):
-        ask(upstream)
+    with pytest.raises(NotAnswered) as raised:
+        ask(upstream, max_retries=0)
+    assert raised.value.may_be_billed
 
 
 def test_a_refusal_and_an_answer_without_usage_are_told_as_such(upstream: ScriptedUpstream) -> None:

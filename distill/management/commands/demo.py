@@ -45,7 +45,6 @@ from factory.demo.sample import SampleCall, generate
 from factory.models import CapturedCall, Membership, Project, Workload
 from factory.services.curate import curate, set_split_shares
 from factory.services.discover import accept_all, group_calls
-from factory.services.freeze import freeze
 from factory.services.keys import create_key
 from factory.services.projects import (
     add_member,
@@ -57,6 +56,7 @@ from factory.services.projects import (
 from factory.storage import file_sha256
 from labeling.models import Review
 from labeling.services.label import create_teacher, start_label_job
+from labeling.services.release import release
 from labeling.services.review import decide, next_item, queue_review
 
 PRODUCTION, TEACHER = "frontier-large", "teacher-xl"
@@ -217,7 +217,7 @@ class Line:
 
     def train(self) -> None:
         """Freeze, train, export, evaluate."""
-        version = freeze(self.workload, user=self.lead)
+        version = release(self.workload, user=self.lead)
         counts = version.counts
         say(
             "Freeze",

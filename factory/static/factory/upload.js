@@ -42,7 +42,9 @@
   function send({ file, row, bar, said }) {
     return new Promise((done) => {
       const data = new FormData();
-      data.append("csrfmiddlewaretoken", form.elements.csrfmiddlewaretoken.value); // before the file
+      for (const [name, value] of new FormData(form)) {
+        if (typeof value === "string") data.append(name, value); // all of them before the file
+      }
       data.append("file", file);
       const request = new XMLHttpRequest();
       const start = Date.now();
