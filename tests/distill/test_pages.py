@@ -21,7 +21,7 @@ BASE = "/acme/tickets"
 PUBLIC = {"healthz", "readyz", "sign_in", "sign_out", "home"}
 OF_NOBODY = {"new_project"}  # no project's, so no stranger's
 POSTS = {
-    "pause_label_job", "resume_label_job",
+    "join_prompt", "pause_label_job", "resume_label_job", "take_out_prompt",
     "cancel_example_import", "cancel_freeze",
     "cancel_curation",
     "cancel_import", "cancel_label_job", "cancel_run", "curate", "deal_more", "decide", "freeze",
