@@ -32,6 +32,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parent.parent
 PRICES = {TEACHER: {"input": 5.0, "output": 20.0}}
+DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 PATIENCE_SECONDS = 400  # for what takes seconds on a quiet machine: a busy one is no failure
 
 
@@ -115,7 +116,9 @@ def test_a_killed_trainer_goes_on_and_every_step_and_file_is_there_once(
     for number in range(130):
         split = "validation" if number < 20 else "test" if number < 40 else "train"
         label = LABELS[number % 3]
-        text = f"{label} trouble number {number}"
+        # Words, not numbers: inputs that differ in numbers only are near copies, of one split.
+        words = " ".join(DIGITS[int(digit)] for digit in str(number))
+        text = f"{label} trouble {words}"
         make_example(text, target=label, split=split, provenance="uploaded")
     version = freeze(workload)
     with worker("gpu", "teacher", "default", "beat") as (victim, *_):
