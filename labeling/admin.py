@@ -15,6 +15,7 @@ from labeling.models import (
     Review,
     ReviewItem,
     Teacher,
+    TeacherBatch,
     Verdict,
 )
 
@@ -51,6 +52,14 @@ class LabelJobAdmin(ReadOnlyAdmin):
 
     list_display = ["id", "workload", "teacher", "status", "attempt", "spent_usd", "budget_usd"]
     list_select_related = ["workload__project", "teacher"]
+    list_filter = ["status"]
+
+
+@admin.register(TeacherBatch)
+class TeacherBatchAdmin(ReadOnlyAdmin):
+    """Batches by job."""
+
+    list_display = ["id", "job_id", "batch_id", "status", "lines", "done", "reserved_usd"]
     list_filter = ["status"]
 
 
