@@ -55,16 +55,16 @@ def test_a_killed_worker_costs_no_row_and_no_saved_answer_is_asked_for_again(
         make_example(f"about billing {n}", "delivery")
     change_teacher(teacher, in_flight=8)
     job = start_label_job(workload, teacher=teacher, votes=2, budget_usd=Decimal(1))
-    upstream.script(*[Reply(body=completion('{"answer": "billing"}'))] * 60)
+    billing = completion('{"answer": "billing"}')
+    upstream.script(*[Reply(body=billing)] * 60, *[Reply(body=billing, delay_s=600)] * 100)
     worker = start_worker(job)
     try:
-        upstream.wait_for_chats(60)
-        upstream.hold()
+        upstream.wait_for_chats(61)
         wait_until(TeacherReply.objects.exists)
     finally:
         worker.kill()
         worker.wait()
-    upstream.release()
+    upstream._script.clear()
     saved = set(TeacherReply.objects.values_list("cache_key", flat=True))
     asked_before = len(upstream.chats)
     assert len(saved) < 160
