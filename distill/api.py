@@ -32,6 +32,7 @@ from factory.errors import NotFound
 from factory.models import DatasetVersion
 from factory.selectors import workload_in_project
 from factory.services import jobs
+from labeling.api.augment import router as augment_router
 from labeling.api.datasets import router as datasets_router
 from labeling.api.insight import router as insight_router
 from labeling.api.label import router as labeling_router
@@ -207,6 +208,7 @@ api.add_router("", curation_router)
 api.add_router("", report_router)
 api.add_router("", datasets_router)
 api.add_router("", labeling_router)
+api.add_router("", augment_router)
 api.add_router("", label_sets_router)
 api.add_router("", insight_router)
 api.add_router("", router)

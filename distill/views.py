@@ -193,9 +193,12 @@ def roll_back(request: HttpRequest, project: str, workload: str) -> HttpResponse
 
 @signed_in("POST")
 def student_set(request: HttpRequest, project: str, workload: str, evaluation: int) -> HttpResponse:
-    """Lay a student's answers beside the other label sets, and compare them with people's."""
+    """Lay a student's answers beside the other label sets: to compare them, or to fill its gaps."""
     found = workload_for_user(request.user, project, workload, Role.LEAD)
     made = write_student_set(evaluation_of_workload(found, evaluation), user_of(request))
+    if request.POST.get("next") == "gaps":
+        drafted = reverse("new_augmentation", args=[project, workload])
+        return redirect(f"{drafted}?gaps=set-{made.pk}")
     compared = reverse("compare_sets", args=[project, workload])
     return redirect(f"{compared}?first=set-{made.pk}&second=people")
 

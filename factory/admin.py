@@ -10,6 +10,8 @@ from factory.models import (
     CapturedCall,
     DatasetVersion,
     Example,
+    ExampleImport,
+    FreezeJob,
     ImportJob,
     Membership,
     Project,
@@ -115,3 +117,21 @@ class SuitabilityReportAdmin(ReadOnlyAdmin):
     list_filter = ["status", "project"]
     list_select_related = ["project", "workload", "group", "created_by"]
     ordering = ["-id"]
+
+
+@admin.register(FreezeJob)
+class FreezeJobAdmin(ReadOnlyAdmin):
+    """Dataset versions in the making."""
+
+    list_display = ["id", "workload", "name", "status", "attempt", "created_by", "created_at"]
+    list_filter = ["status"]
+    list_select_related = ["workload__project", "created_by"]
+
+
+@admin.register(ExampleImport)
+class ExampleImportAdmin(ReadOnlyAdmin):
+    """Imports of examples."""
+
+    list_display = ["id", "workload", "filename", "status", "attempt", "created_at"]
+    list_filter = ["status"]
+    list_select_related = ["workload__project"]

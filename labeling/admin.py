@@ -7,6 +7,7 @@ from django.http import HttpRequest
 
 from labeling.models import (
     Application,
+    Draft,
     Guideline,
     InsightRun,
     Label,
@@ -125,4 +126,13 @@ class VerdictAdmin(ReadOnlyAdmin):
 
     list_display = ["id", "job_id", "example_id", "outcome"]
     list_filter = ["outcome"]
+    show_full_result_count = False
+
+
+@admin.register(Draft)
+class DraftAdmin(ReadOnlyAdmin):
+    """What teachers made up, by its fate."""
+
+    list_display = ["id", "job_id", "seed_id", "status", "why", "example_id"]
+    list_filter = ["status"]
     show_full_result_count = False

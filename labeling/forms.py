@@ -11,8 +11,9 @@ from django.core.exceptions import ValidationError
 from factory.models import Project, Upstream
 from factory.prices import MAX_PRICE
 from labeling.committee import METHODS
-from labeling.models import AUDIT_SHARE, Application, LabelJob, Teacher
+from labeling.models import AUDIT_SHARE, Application, LabelJob, Seed, Teacher
 from labeling.selectors.label_sets import SetInfo
+from labeling.services.augment import MOST_AT_ONCE, MOST_DRAFTS, PER_SEED, SYNTHETIC_SHARE
 from labeling.services.judge import MOST_ROWS, ROWS
 from labeling.services.label import MAX_SHOTS, MAX_VOTES
 from labeling.services.review import MOST_AUDITED
@@ -242,6 +243,79 @@ class HeldForm(forms.Form):
         """Return the item numbers; anything else in between is left out."""
         parts = self.cleaned_data["held"].split(",")
         return tuple(int(part) for part in parts if part.isascii() and part.isdecimal())[:20]
+
+
+# --- augmentation ---------------------------------------------------------------------------------
+class AugmentForm(FormWithDefaults):
+    """New inputs: how many drafts of each method, and what they may cost."""
+
+    defaults = ("per_seed", "votes", "most_share")
+
+    teacher = forms.ModelChoiceField(queryset=Teacher.objects.none(), empty_label=None)
+    per_seed = forms.IntegerField(
+        required=False, min_value=1, max_value=MOST_AT_ONCE, initial=PER_SEED,
+        label="Drafts a question",
+        help_text="Each question starts from one training row. More at once is cheaper, and "
+        "makes them more alike.",
+    )  # fmt: skip
+    votes = forms.IntegerField(
+        required=False, min_value=1, max_value=MAX_VOTES, initial=1, label="Times read blind",
+        help_text="A draft stays only if every reading gives the answer that was meant.",
+    )  # fmt: skip
+    most_share = forms.FloatField(
+        required=False, min_value=0.01, max_value=0.9, initial=SYNTHETIC_SHARE,
+        label="Synthetic share, at most",
+        help_text="Of all rows that are trained on. Held-out rows are never made up.",
+    )  # fmt: skip
+    budget_usd = forms.DecimalField(
+        min_value=Decimal(0), max_value=Decimal(1_000_000), decimal_places=4,
+        initial=Decimal("1.00"), label="Budget in US$",
+        help_text="No call is made that could pass it.",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        project: Project,
+        methods: Sequence[str],
+        sets: Sequence[SetInfo],
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        teacher = self.fields["teacher"]
+        assert isinstance(teacher, forms.ModelChoiceField)
+        teacher.queryset = project.teachers.select_related("upstream").order_by("name")
+        self.methods = methods
+        fields: dict[str, forms.Field] = {"teacher": teacher}
+        for method in methods:
+            fields[method] = forms.IntegerField(
+                required=False, min_value=0, max_value=MOST_DRAFTS, initial=FIRST.get(method, 0),
+                label=f"Drafts: {Seed.Method(method).label}", help_text=METHOD_HELP[method],
+            )  # fmt: skip
+        named = [("", "none"), *((one.key, one.name) for one in sets if one.rows)]
+        fields["gaps"] = forms.ChoiceField(
+            required=False, choices=named, label="Whose wrong answers the gaps are",
+            help_text="Mostly a student's: an evaluation's page lays its answers beside the "
+            "other label sets.",
+        )  # fmt: skip
+        self.fields = {**fields, **{name: self.fields[name] for name in self.base_fields}}
+
+    def clean(self) -> dict[str, Any]:
+        """Gather the methods' numbers."""
+        given = super().clean()
+        given["wanted"] = {method: given.pop(method, None) or 0 for method in self.methods}
+        return given
+
+
+FIRST = {"paraphrase": 40, "rare_label": 40}
+METHOD_HELP = {
+    "paraphrase": "From any training row; the answer stays.",
+    "rare_label": "For the answers with the fewest training rows, until they are level.",
+    "counterfactual": "As little as possible is changed; the answer is another.",
+    "hard_negative": "From rows that a linear model can hardly tell from another answer's.",
+    "gap": "From the training rows nearest to held-out ones that were answered wrongly. "
+    "Held-out texts are shown to nobody.",
+}
 
 
 # --- label sets and judges ------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from labeling.views import datasets, insight, judge, label, label_sets, review
+from labeling.views import augment, datasets, insight, judge, label, label_sets, review
 
 version = "datasets/<slug:name>/v<int:number>/"
 urlpatterns = [
@@ -42,6 +42,16 @@ urlpatterns = [
     path("judges/<int:job>/", judge.judge, name="judge"),
     path("judges/<int:job>/live/", judge.judge_live, name="judge_live"),
     path("judges/<int:job>/cancel/", judge.cancel_judge, name="cancel_judge"),
+    path("augment/", augment.augmentations, name="augmentations"),
+    path("augment/new/", augment.new_augmentation, name="new_augmentation"),
+    path("augment/estimate/", augment.augment_estimate, name="augment_estimate"),
+    path("augment/<int:job>/", augment.augmentation, name="augmentation"),
+    path("augment/<int:job>/live/", augment.augmentation_live, name="augmentation_live"),
+    path("augment/<int:job>/cancel/", augment.cancel_augmentation, name="cancel_augmentation"),
+    path("augment/<int:job>/pause/", augment.pause_augmentation, name="pause_augmentation"),
+    path("augment/<int:job>/resume/", augment.resume_augmentation, name="resume_augmentation"),
+    path("augment/<int:job>/withdraw/", augment.withdraw, name="withdraw_augmentation"),
+    path("augment/<int:job>/bring-back/", augment.bring_back, name="bring_back_augmentation"),
     path("insight/", insight.insight, name="insight"),
     path("insight/live/", insight.insight_live, name="insight_live"),
     path("insight/cancel/", insight.cancel_insight, name="cancel_insight"),

@@ -98,6 +98,7 @@ def find(job: Erasure) -> None:
         with jobs.fenced(job):
             replies = labels.replies_with(project, sought)
             report.counts["teacher replies"] += labels.empty(replies)
+            report.counts["drafts"] += labels.drafts_with(project, sought).delete()[0]
             report.counts += calls_and_examples.remove_waiting_with(project, sought)
             job.report = report.as_json()
             calls_and_examples.keep(job)

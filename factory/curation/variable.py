@@ -27,6 +27,13 @@ class Templates:
         """Return an input's variable part."""
         return self._read(messages)[1]
 
+    def slots(self, messages: list[Json]) -> list[str]:
+        """Return what an input has in its template's slots, none where it follows none."""
+        prompt = Prompt(messages)
+        follows = (one for one in self._templates if one.follows(prompt))
+        template = next(follows, None)
+        return variable_part(template, messages) if template else []
+
     def words(self, messages: list[Json]) -> Sequence[str]:
         """Return the words of an input's variable part, its template's name before them.
 

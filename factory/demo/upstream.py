@@ -25,6 +25,7 @@ from typing import Any
 
 import uvicorn
 
+from factory.demo.drafts import asks_for_drafts, drafts
 from factory.demo.rules import ErrorRates, answer, rates_for
 
 Scope = MutableMapping[str, Any]
@@ -200,7 +201,9 @@ class DemoUpstream:
         model = asked["model"]
         text = _text(next(m for m in reversed(asked["messages"]) if m.get("role") == "user"))
         said = [
-            _shaped(answer(model, text, self._rates[model], draw), text, asked)
+            drafts(text)
+            if asks_for_drafts(asked)
+            else _shaped(answer(model, text, self._rates[model], draw), text, asked)
             for draw in self._draws(asked)
         ]
         prompt = sum(_tokens(_text(m)) + _TOKENS_PER_MESSAGE for m in asked["messages"])

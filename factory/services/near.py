@@ -25,7 +25,8 @@ from factory.curation.placing import (
 from factory.curation.recipe import Recipe
 from factory.curation.splits import Dealer
 from factory.curation.variable import Templates
-from factory.dedupe import name_of
+from factory.dedupe import input_digest, name_of
+from factory.messages import Json
 from factory.models import Example, NearKey, Workload
 
 BATCH = 500
@@ -87,6 +88,14 @@ class Placing:
     rows: list[Found]
     placed: list[Placed]
     buckets: Mapping[int, list[int]]
+
+
+@dataclass(frozen=True)
+class Met:
+    """A placed row near an input; the similarity is that of their words, `SAME` if all are one."""
+
+    split: str
+    similarity: float
 
 
 # --- placing --------------------------------------------------------------------------------------
@@ -163,6 +172,24 @@ def index_all(
         index_examples(workload, batch, templates)
         done += len(batch)
         on_batch(done)
+
+
+def met_by(
+    workload: Workload, inputs: Sequence[list[Json]], recipe: Recipe, templates: Templates
+) -> list[dict[int, Met]]:
+    """Return the placed rows that inputs are near to, by their ids; nothing is placed."""
+    asked = [
+        Example(workload=workload, messages=messages, digest=input_digest(messages))
+        for messages in inputs
+    ]
+    rows = _found(workload, asked, templates)
+    known = _look_up(workload, rows, recipe, templates)
+    found = []
+    for row in rows:
+        ties = _known_ties(row, known, recipe.near.similarity)
+        near = ((tie.to, tie.similarity) for tie in ties if tie.similarity is not None)
+        found.append({to.id: Met(to.split, alike) for to, alike in near if isinstance(to, Known)})
+    return found
 
 
 # --- meeting --------------------------------------------------------------------------------------

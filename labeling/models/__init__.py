@@ -1,3 +1,4 @@
+from labeling.models.augment import Augmentation, Draft, Seed
 from labeling.models.insight import AUDIT_SHARE, InsightRun, Suspicion
 from labeling.models.judge import Judging, Verdict
 from labeling.models.label import Label, LabelJob, PanelRow, TeacherBatch, TeacherReply
@@ -9,6 +10,8 @@ __all__ = [
     "AUDIT_SHARE",
     "Application",
     "AppliedChange",
+    "Augmentation",
+    "Draft",
     "Guideline",
     "InsightRun",
     "Judging",
@@ -19,6 +22,7 @@ __all__ = [
     "RateLimit",
     "Review",
     "ReviewItem",
+    "Seed",
     "SetAnswer",
     "Suspicion",
     "Teacher",

@@ -10,7 +10,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from time import monotonic
 from typing import Any, TypeVar
@@ -27,10 +27,11 @@ from labeling.budget import ZERO, Budget
 from labeling.confidence import probability_of
 from labeling.models import LabelJob, TeacherReply
 from labeling.pace import Pace
-from labeling.prompts import Shot, response_format, teacher_messages
+from labeling.prompts import Shot, repair_messages, response_format, teacher_messages
 from labeling.services.limits import SharedLimit
 from labeling.teacher import (
     CHARACTERS_PER_TOKEN,
+    REFUSED,
     NotAnswered,
     Question,
     QuestionRefused,
@@ -44,6 +45,7 @@ BEAT_SECONDS = 1.0
 GATHER_SECONDS = 0.05  # how long replies gather before they are written together
 AT_RISK = 6  # times the requests in flight: those, and the replies that are not written yet
 RATE_WINDOW_SECONDS = 10.0
+CUT_OFF = {"length": "the answer was cut off at the token limit", REFUSED: "the teacher refused"}
 LOST = "lost"  # the reason of a reply that may be billed and never came
 
 
@@ -111,6 +113,15 @@ class Plan:
             return None
 
 
+@dataclass(frozen=True)
+class Vote:
+    """One vote: its output, or None and what is wrong; and the replies that it took."""
+
+    output: str | None
+    problem: str
+    replies: list[TeacherReply] = field(default_factory=list)
+
+
 class Asker:
     """One attempt of a job; the database is used by `sync_to_async` methods only."""
 
@@ -171,6 +182,27 @@ class Asker:
         self.new_replies.append(saved)
         self.has_news.set()
         return saved
+
+    async def vote(
+        self, question: Question, key: str, number: int, known: dict[str, TeacherReply]
+    ) -> Vote:
+        """Return what the `number`-th answer says; one that breaks the format is asked for anew."""
+        reply = await self.ask(question, key, known)
+        output, problem = self._read(reply)
+        if output is not None or reply.finish_reason in CUT_OFF:
+            return Vote(output, problem, [reply])
+        again = self.plan.ask(repair_messages(question.messages, reply.raw, problem))
+        key = again.cache_key(self.plan.base_url, number)
+        repaired = await self.ask(again, key, await sync_to_async(self.known)([key]))
+        return Vote(*self._read(repaired), [reply, repaired])
+
+    def _read(self, reply: TeacherReply) -> tuple[str | None, str]:
+        if reply.finish_reason in CUT_OFF:
+            return None, CUT_OFF[reply.finish_reason]
+        try:
+            return self.plan.read(reply.raw), ""
+        except BrokenAnswer as broken:
+            return None, str(broken)
 
     async def _buy(self, question: Question, key: str, bounds: tuple[int, int]) -> TeacherReply:
         kept: list[TeacherReply] = []

@@ -7,7 +7,7 @@ others, and what comes of it is written beside the replies.
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from statistics import fmean
 
@@ -20,17 +20,16 @@ from factory.messages import Json
 from factory.models import Example
 from factory.models.example import Provenance, Split
 from factory.services import jobs
-from labeling.answers import BrokenAnswer, comparable, rationale_of
+from labeling.answers import comparable, rationale_of
 from labeling.budget import ZERO
 from labeling.models import Label, LabelJob, ReviewItem, TeacherReply
-from labeling.prompts import Chooser, repair_messages
+from labeling.prompts import Chooser
 from labeling.selectors.label import HUMAN, unlabeled_examples
-from labeling.services.asking import Asker, Plan, gathered, is_of_the_row
-from labeling.teacher import REFUSED, Question, TeacherClient
+from labeling.services.asking import Asker, Plan, Vote, gathered, is_of_the_row
+from labeling.teacher import Question, TeacherClient
 from labeling.voting import tally
 
 PAGE = 200
-CUT_OFF = {"length": "the answer was cut off at the token limit", REFUSED: "the teacher refused"}
 
 
 @dataclass(frozen=True)
@@ -42,15 +41,6 @@ class Row:
     question: Question
     keys: list[str]
     known: dict[str, TeacherReply]
-
-
-@dataclass(frozen=True)
-class Vote:
-    """One vote: its output, or None and what is wrong; and the replies that it took."""
-
-    output: str | None
-    problem: str
-    replies: list[TeacherReply] = field(default_factory=list)
 
 
 class Engine(Asker):
@@ -103,30 +93,14 @@ class Engine(Asker):
 
     async def _label(self, row: Row) -> None:
         # All votes are waited for: an answer on its way is paid for.
-        votes, errors = await gathered([self._vote(row, at) for at in range(self.job.votes)])
+        votes, errors = await gathered(
+            [self.vote(row.question, row.keys[at], at, row.known) for at in range(self.job.votes)]
+        )
         if not errors:
             self.new_labels.append((self._result(row, votes), row.split))
         elif self.stop is None and all(map(is_of_the_row, errors)):
             self.new_labels.append((self._failed(row, errors[0]), row.split))
         self.has_news.set()
-
-    async def _vote(self, row: Row, number: int) -> Vote:
-        reply = await self.ask(row.question, row.keys[number], row.known)
-        output, problem = self._read(reply)
-        if output is not None or reply.finish_reason in CUT_OFF:
-            return Vote(output, problem, [reply])
-        again = self.plan.ask(repair_messages(row.question.messages, reply.raw, problem))
-        key = again.cache_key(self.plan.base_url, number)
-        repaired = await self.ask(again, key, await sync_to_async(self.known)([key]))
-        return Vote(*self._read(repaired), [reply, repaired])
-
-    def _read(self, reply: TeacherReply) -> tuple[str | None, str]:
-        if reply.finish_reason in CUT_OFF:
-            return None, CUT_OFF[reply.finish_reason]
-        try:
-            return self.plan.read(reply.raw), ""
-        except BrokenAnswer as broken:
-            return None, str(broken)
 
     def _result(self, row: Row, votes: list[Vote]) -> Label:
         result = tally([vote.output for vote in votes], self.plan.schema)

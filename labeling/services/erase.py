@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection
 from typing import Any
 
-from django.db.models import CharField, QuerySet, Value
+from django.db.models import CharField, Q, QuerySet, Value
 from django.db.models.functions import Cast, Concat
 from more_itertools import chunked
 
@@ -14,10 +14,13 @@ from factory.services.erase import held_by_hand
 from labeling.answers import BrokenAnswer, read_reply
 from labeling.models import (
     AppliedChange,
+    Draft,
     Guideline,
     Label,
+    PanelRow,
     Review,
     ReviewItem,
+    Seed,
     SetAnswer,
     Suspicion,
     TeacherReply,
@@ -43,6 +46,9 @@ def said_of(examples: Collection[int]) -> dict[str, QuerySet[Any]]:
         "applied changes": AppliedChange.objects.filter(example__in=examples),
         "verdicts": Verdict.objects.filter(example__in=examples),
         "suspicions": Suspicion.objects.filter(example__in=examples),
+        "panel rows": PanelRow.objects.filter(example__in=examples),
+        "drafts": Draft.objects.filter(Q(example__in=examples) | Q(seed__parent__in=examples)),
+        "seeds": Seed.objects.filter(parent__in=examples),
     }
 
 
@@ -84,6 +90,8 @@ def replies_about(workload: Workload, examples: Collection[int]) -> QuerySet[Tea
             if not replies:
                 labels = Label.objects.filter(example=example)
                 doubtful |= set(labels.values_list("job", flat=True))
+    # What is made of a row may say what it says, in whatever draft of the same job.
+    doubtful |= set(Seed.objects.filter(parent__in=examples).values_list("job", flat=True))
     # A judge's questions hold answers besides: all its replies go with a row that it looked at.
     doubtful |= set(Verdict.objects.filter(example__in=examples).values_list("job", flat=True))
     lost = TeacherReply.objects.filter(job__in=doubtful).values_list("pk", flat=True)
@@ -137,11 +145,12 @@ def examples_about(project: Project, sought: Sought) -> set[int]:
     reviews = Review.objects.filter(item__workload__project=project)
     of_project = {"example__workload__project": project}
     said: list[tuple[Any, ...]] = [
-        *labels.values_list("example", "output", "votes", "error"),
+        *labels.values_list("example", "output", "votes", "error", "rationale"),
         *reviews.values_list("item__example", "output", "note", "before"),
         *SetAnswer.objects.filter(**of_project).values_list("example", "output"),
         *AppliedChange.objects.filter(**of_project).values_list("example", "target", "after"),
         *Verdict.objects.filter(**of_project).values_list("example", "first", "second", "why"),
+        *PanelRow.objects.filter(**of_project).values_list("example", "question", "output"),
     ]
     return {example for example, *texts in said if sought.is_in(texts)}
 
@@ -151,6 +160,14 @@ def replies_with(project: Project, sought: Sought) -> QuerySet[TeacherReply]:
     rows = project.teacher_replies.exclude(raw="").only("raw").iterator(BATCH)
     found = [reply.pk for reply in rows if sought.kind == "value" and sought.is_in(reply.raw)]
     return TeacherReply.objects.filter(pk__in=found)
+
+
+def drafts_with(project: Project, sought: Sought) -> QuerySet[Draft]:
+    """Return the drafts that hold the value and became no example: those that did go with it."""
+    rows = Draft.objects.filter(job__workload__project=project, example=None)
+    texts = rows.values_list("pk", "text", "answered").iterator(BATCH)
+    found = [pk for pk, *said in texts if sought.kind == "value" and sought.is_in(said)]
+    return Draft.objects.filter(pk__in=found)
 
 
 def guidelines_with(project: Project, sought: Sought) -> list[str]:

@@ -31,10 +31,13 @@ from factory.services.projects import save_upstream
 from factory.storage import open_store
 from labeling.models import (
     Application,
+    Augmentation,
+    Draft,
     InsightRun,
     Judging,
     Label,
     LabelJob,
+    Seed,
     Teacher,
     TeacherReply,
     Verdict,
@@ -74,6 +77,7 @@ class World:
     live_run: DistillationRun
     judge: LabelJob
     act: Application
+    augmentation: LabelJob
 
 
 def build(workload: Workload, owner: User, *, tickets: int = 120) -> World:
@@ -121,6 +125,7 @@ def build(workload: Workload, owner: User, *, tickets: int = 120) -> World:
         live_run=running_run(workload, dataset),
         judge=judge(workload, teacher, owner),
         act=looked_into(workload, label_job, owner),
+        augmentation=augmentation(workload, teacher, owner),
     )
 
 
@@ -177,6 +182,36 @@ def judge(workload: Workload, teacher: Teacher, owner: User) -> LabelJob:
         Verdict(job=job, example=example, first=example.target or "", outcome=outcome, why=HOSTILE)
         for example, outcome in zip(workload.examples.order_by("id")[:40], outcomes, strict=False)
     )
+    return job
+
+
+def augmentation(workload: Workload, teacher: Teacher, owner: User) -> LabelJob:
+    """Write what a paused augmentation leaves: drafts of every fate, none of them kept yet."""
+    job = LabelJob.objects.create(
+        workload=workload, teacher=teacher, kind=LabelJob.Kind.AUGMENT, budget_usd=Decimal(1),
+        created_by=owner, status=Job.Status.PAUSED, error="Budget reached.",
+        smoke={"rows": 8, "failed": 8, "passed": False, "reasons": []},
+    )  # fmt: skip
+    Augmentation.objects.create(
+        job=job, wanted={"paraphrase": 20, "hard_negative": 4}, per_seed=4, most_kept=9
+    )
+    parents = workload.examples.filter(split=Split.TRAIN).order_by("id")[:6]
+    methods = cycle([Seed.Method.PARAPHRASE, Seed.Method.HARD])
+    seeds = Seed.objects.bulk_create(
+        Seed(
+            job=job, number=n, method=method, parent=parent, expected=parent.target or "",
+            against="login", is_done=n < 4, problem="the answer was cut off" if n == 3 else "",
+        )
+        for n, (parent, method) in enumerate(zip(parents, methods, strict=False))
+    )  # fmt: skip
+    fates = [status for status in Draft.Status if status != Draft.Status.KEPT]
+    Draft.objects.bulk_create(
+        Draft(
+            job=job, seed=seeds[n % 3], text=HOSTILE, answered="login", status=status,
+            why="of the test split" if status == Draft.Status.LEAK else "",
+        )
+        for n, status in enumerate(fates)
+    )  # fmt: skip
     return job
 
 

@@ -26,6 +26,8 @@ POSTS = {
     "cancel_curation",
     "cancel_import", "cancel_label_job", "cancel_run", "curate", "deal_more", "decide", "freeze",
     "apply_set", "cancel_application", "cancel_insight", "cancel_judge", "delete_set",
+    "bring_back_augmentation", "cancel_augmentation", "pause_augmentation",
+    "resume_augmentation", "withdraw_augmentation",
     "student_set", "undo_application", "undo_step",
     "accept_prompt", "ignore_prompt", "move_alias", "publish", "revoke_key", "roll_back", "undo",
     "confirm_erasure", "new_erasure", "preview_policy", "save_policy", "save_retention",
@@ -36,8 +38,8 @@ TAKEN_ALONG = {"dataset_export", "dataset_file", "dataset_rows"}  # not by who m
 FORMS = {
     "change_teacher",
     "branch_dataset", "curation_recipe", "new_example_import", "new_version",
-    "guideline", "label_set", "new_committee", "new_import", "new_judge", "new_key",
-    "new_label_job", "new_member", "new_run",
+    "guideline", "label_set", "new_augmentation", "new_committee", "new_import", "new_judge",
+    "new_key", "new_label_job", "new_member", "new_run",
     "new_teacher", "new_upstream", "new_workload", "queue_review",
 }  # fmt: skip
 
@@ -97,6 +99,8 @@ def job_for(name: str, world: World) -> Job:
         return FreezeJob.objects.get_or_create(workload=world.workload, name="main", recipe={})[0]
     if "import" in name:
         return world.import_job
+    if "augment" in name:
+        return world.augmentation
     return world.judge if "judge" in name else world.label_job
 
 
