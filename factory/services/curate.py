@@ -41,7 +41,14 @@ from factory.selectors import capped_count, uncurated
 from factory.services import jobs
 from factory.services.contamination import keep_report
 from factory.services.discover import accept_all, group_calls
-from factory.services.near import Placing, index, index_all, index_examples, place_examples
+from factory.services.near import (
+    Growth,
+    Placing,
+    index,
+    index_all,
+    index_examples,
+    place_examples,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -213,13 +220,14 @@ def _run(run: CurationRun, on_batch: Tell) -> Counter[str]:
     total = capped_count(new_calls_of(run.project, run.workload))
     counts: Counter[str] = Counter()
     workloads = [run.workload] if run.workload else list(run.project.workloads.order_by("pk"))
-    done = 0
+    done, growth = 0, Growth()
     for workload in workloads:
         if not new_calls_of(run.project, workload).exists():
             continue
         here = pass_of(run, workload)
         while taken := _next_batch(here, counts):
             done += taken
+            growth.add(taken)
             _tell(run, f"curating {workload.slug}", min(done, total), total)
             on_batch(counts)
         with jobs.kept(run):
@@ -473,6 +481,7 @@ def add_examples(
     splits.
     """
     counts: Counter[str] = Counter()
+    growth = Growth()
     for batch in chunked(rows, GIVEN_BATCH):
         fresh: dict[str, Example] = {}
         for messages, target in batch:
@@ -480,6 +489,7 @@ def add_examples(
             fresh[example.digest] = example
         new, left_out = _add(workload, fresh, split)
         counts.update(new=new, known=len(batch) - left_out - new, left_out=left_out)
+        growth.add(new)
     return counts
 
 

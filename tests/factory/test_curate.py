@@ -13,6 +13,7 @@ from django.db import connection
 from factory.errors import InvalidInput
 from factory.models import CapturedCall, Example, Project, Workload
 from factory.selectors import MIN_CALLS
+from factory.services import near
 from factory.services.capture import record_calls
 from factory.services.curate import add_examples, curate, set_label_set, set_split_shares
 from factory.services.discover import accept_all, group_calls
@@ -225,8 +226,8 @@ def test_given_test_rows_are_test_rows_unless_they_would_leak(traffic: Workload)
     assert add_examples(traffic, rows(range(300, 350)), split="test")["left_out"] == 0
     assert traffic.examples.filter(origin="upload", split="test").count() == 50
     trained = traffic.examples.filter(split="train").earliest("pk")
-    near = f"{trained.messages[1]['content'].upper()}!"
-    counts = add_examples(traffic, [(ticket_messages(near), "login")], split="test")
+    shouted = f"{trained.messages[1]['content'].upper()}!"
+    counts = add_examples(traffic, [(ticket_messages(shouted), "login")], split="test")
     assert counts == {"new": 0, "known": 0, "left_out": 1}
     exact = [(trained.messages, "delivery")]
     assert add_examples(traffic, exact, split="test") == {"new": 0, "known": 0, "left_out": 1}
@@ -298,3 +299,18 @@ def test_real_traffic_is_understood(
     counts = Counter(splits(workload).values())
     assert abs(counts["test"] / examples - 0.1) < 0.02
     assert abs(counts["validation"] / examples - 0.1) < 0.02
+
+
+def test_the_planner_hears_of_a_bulk_of_rows(
+    workload: Workload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def counted() -> float:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT reltuples FROM pg_class WHERE relname = 'factory_example'")
+            return float(cursor.fetchone()[0])
+
+    monkeypatch.setattr(near, "GROWN", 30)
+    add_examples(workload, [(ticket_messages(f"one {n}"), "login") for n in range(29)])
+    before = counted()
+    add_examples(workload, [(ticket_messages(f"two {chr(n)}"), "login") for n in range(65, 96)])
+    assert counted() > max(before, 29)
