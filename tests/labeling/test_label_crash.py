@@ -15,8 +15,9 @@ from django.db.models import Count, Sum
 
 from factory.models import Example, Job, Workload
 from factory.services import jobs
-from labeling.models import Label, LabelJob, Teacher, TeacherReply
+from labeling.models import Draft, Label, LabelJob, Teacher, TeacherReply
 from labeling.services.asking import AT_RISK
+from labeling.services.augment import augment_work, start_augmentation
 from labeling.services.label import change_teacher, start_label_job
 from tests.conftest import MakeExample
 from tests.fakes import Reply, ScriptedUpstream, completion
@@ -29,8 +30,8 @@ import sys, django
 django.setup()
 from factory.services import jobs
 from labeling.models import LabelJob
-from labeling.services.label import label_work
-jobs.run(LabelJob, int(sys.argv[1]), label_work)
+from labeling.services.kinds import work_of_kind
+jobs.run(LabelJob, int(sys.argv[1]), work_of_kind)
 """
 
 
@@ -41,7 +42,7 @@ def start_worker(job: LabelJob) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", WORKER, str(job.pk)], env=environment)
 
 
-def wait_until(holds: Callable[[], bool], limit_seconds: float = 20) -> None:
+def wait_until(holds: Callable[[], bool], limit_seconds: float = 120) -> None:
     deadline = time.monotonic() + limit_seconds
     while not holds():
         assert time.monotonic() < deadline
@@ -59,7 +60,7 @@ def test_a_killed_worker_costs_no_row_and_no_saved_answer_is_asked_for_again(
     upstream.script(*[Reply(body=billing)] * 60, *[Reply(body=billing, delay_s=600)] * 100)
     worker = start_worker(job)
     try:
-        upstream.wait_for_chats(61)
+        upstream.wait_for_chats(61, timeout_s=120)
         wait_until(TeacherReply.objects.exists)
     finally:
         worker.kill()
@@ -83,6 +84,45 @@ def test_a_killed_worker_costs_no_row_and_no_saved_answer_is_asked_for_again(
     assert (replies["n"], replies["usd"]) == (160, job.spent_usd)
     assert Label.objects.aggregate(usd=Sum("cost_usd"))["usd"] == job.spent_usd
     assert set(Example.objects.values_list("target", flat=True)) == {"billing"}
+
+
+def test_a_killed_augmentation_goes_on_and_keeps_each_draft_once(
+    upstream: ScriptedUpstream, workload: Workload, teacher: Teacher, make_example: MakeExample
+) -> None:
+    for n in range(30):
+        make_example(f"where is my parcel number {n} from the shop in street {n}", "delivery")
+    change_teacher(teacher, in_flight=4)
+    upstream._latency_s = 0.1
+    job = start_augmentation(
+        workload, teacher=teacher, wanted={"paraphrase": 120}, budget_usd=Decimal(1), most_share=0.9
+    )
+    LabelJob.objects.update(smoke_waived=True)
+    worker = start_worker(job)
+    try:
+        upstream.wait_for_chats(40, timeout_s=120)
+        wait_until(Draft.objects.exists)
+    finally:
+        worker.kill()
+        worker.wait()
+    assert job.seeds.filter(is_done=False).exists()
+    done = set(job.seeds.filter(is_done=True).values_list("pk", flat=True))
+    drafts = set(Draft.objects.values_list("pk", flat=True))
+    saved = set(TeacherReply.objects.values_list("cache_key", flat=True))
+    asked_before = len(upstream.chats)
+
+    LabelJob.objects.update(lease_until=jobs.in_future(-1))
+    jobs.sweep()
+    job = work_on(job, augment_work)
+
+    assert (job.status, job.attempt) == (Job.Status.SUCCEEDED, 2)
+    assert not job.seeds.filter(is_done=False).exists()
+    assert drafts <= set(Draft.objects.values_list("pk", flat=True))
+    assert not Draft.objects.filter(seed__in=done).exclude(pk__in=drafts).exists()
+    again = {sent.headers["idempotency-key"] for sent in upstream.chats[asked_before:]}
+    assert not saved & again
+    kept = Draft.objects.filter(status="kept")
+    assert kept.count() == Example.objects.filter(origin="synthetic").count() > 0
+    assert job.spent_usd == TeacherReply.objects.aggregate(usd=Sum("cost_usd"))["usd"]
 
 
 def test_a_decision_made_while_the_teacher_thinks_stands(
