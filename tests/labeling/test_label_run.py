@@ -10,11 +10,13 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client
 
+from factory.erasure import Sought
 from factory.errors import Conflict, InvalidInput
 from factory.models import Example, Job, Workload
 from factory.services import jobs
 from factory.services.keys import create_key
 from labeling.models import Label, LabelJob, PanelRow, RateLimit, ReviewItem, Teacher, TeacherReply
+from labeling.services.erase import erase_said, examples_about
 from labeling.services.label import (
     change_teacher,
     label_work,
@@ -319,6 +321,18 @@ def test_a_panel_is_bought_anew_by_each_job_and_counts_against_its_budget(
     second = run_job(panel_rows=20)
     assert len(upstream.chats) == 80
     assert second.spent_usd == sum(reply.cost_usd for reply in second.replies.all()) > 0
+
+
+def test_a_panel_row_goes_with_its_example(
+    run_job: RunJob, make_example: MakeExample, workload: Workload
+) -> None:
+    rows(make_example, 40)
+    run_job(panel_rows=20)
+    row = PanelRow.objects.earliest("pk")
+    asked = row.question["messages"][-1]["content"]
+    assert examples_about(workload.project, Sought.text(asked)) == {row.example_id}
+    assert erase_said(workload, [row.example_id])["panel rows"] == 1
+    assert PanelRow.objects.count() == 19
 
 
 def test_a_small_job_has_no_panel(run_job: RunJob, make_example: MakeExample) -> None:
