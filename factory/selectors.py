@@ -209,8 +209,9 @@ def group_of_project(project: Project, group_id: int) -> CallGroup:
 
 
 def prompts_of(project: Project) -> list[CallGroup]:
-    """Return all groups of calls with their workloads, the largest first."""
-    return list(project.call_groups.select_related("workload").order_by("-call_count", "id"))
+    """Return all groups of calls with their workloads, the largest first, but for empty ones."""
+    groups = project.call_groups.exclude(call_count=0, workload=None)
+    return list(groups.select_related("workload").order_by("-call_count", "id"))
 
 
 def wordings(workload: Workload) -> list[CallGroup]:

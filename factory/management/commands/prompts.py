@@ -10,6 +10,7 @@ from factory.selectors import group_of_project, prompts_of, twins, wording_of, w
 from factory.services.discover import accept_group, attach_group, detach_group, ignore_group
 
 SHOWN = 100  # characters of a prompt in the list
+NONE_YET = "no prompt was discovered yet: new calls are grouped within a minute of their coming"
 
 
 class Command(BaseCommand):
@@ -46,7 +47,7 @@ def told(project: Project, options: dict[str, Any]) -> str:
     if options["take_out"]:
         gone = detach_group(group_of_project(project, options["take_out"]))
         return f"proposed again; {gone} examples discarded"
-    return "\n".join(map(line_of, prompts_of(project))) or "no prompt was discovered yet"
+    return "\n".join(map(line_of, prompts_of(project))) or NONE_YET
 
 
 def line_of(group: CallGroup) -> str:

@@ -19,7 +19,8 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, name: str, host: str, port: int, **_options: Any) -> None:
         chosen = process(name, var_dir=settings.VAR_DIR, host=host, port=port)
-        settings.VAR_DIR.mkdir(parents=True, exist_ok=True)
+        # WhiteNoise warns where the folder is missing that an installation may collect into.
+        settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
         if chosen.cwd is not None:
             os.chdir(chosen.cwd)
         os.execvpe(chosen.argv[0], list(chosen.argv), os.environ | dict(chosen.env))  # noqa: S606
