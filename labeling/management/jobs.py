@@ -3,25 +3,15 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandError
 
-from factory.management.arguments import add_project, project_named
-from factory.models import Job, Workload
-from factory.selectors import workload_in_project
+from factory.management.arguments import add_workload, workload_named
+from factory.models import Job
 from factory.services import jobs
 
+__all__ = ["add_workload", "done", "workload_named"]
+
 J = TypeVar("J", bound=Job)
-
-
-def add_workload(parser: CommandParser) -> None:
-    """Add `--project` and `--workload`."""
-    add_project(parser)
-    parser.add_argument("--workload", required=True, metavar="SLUG")
-
-
-def workload_named(project: str, workload: str) -> Workload:
-    """Return a project's workload by both names."""
-    return workload_in_project(project_named(project), workload)
 
 
 def done(job: J, work: Callable[[J], None]) -> J:

@@ -9,6 +9,7 @@ from django.core.management import CommandError, call_command
 
 from factory.models import ApiKey, ImportJob, Project
 from factory.selectors import key_for_secret, project_for_user
+from factory.services.projects import upstream_key
 from tests.factory.test_imports import line
 
 pytestmark = pytest.mark.django_db
@@ -131,6 +132,27 @@ def test_add_user_refuses_a_weak_password_and_leaves_nothing_behind(
         call_command("add_user", "dora", "--create", project="new")
     assert not User.objects.exists()
     assert not Project.objects.exists()
+
+
+def test_an_upstream_is_named_and_its_key_is_asked_for(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed(monkeypatch, "sk-secret\n")
+    call_command(
+        "add_upstream", "openai", "--default", "--models", "gpt-*", "--price", "gpt-9", "2", "8",
+        project="acme", url="http://127.0.0.1:9999/v1/",
+    )  # fmt: skip
+    upstream = project.upstreams.get()
+    assert (upstream.name, upstream.base_url) == ("openai", "http://127.0.0.1:9999/v1")
+    assert upstream.prices == {"gpt-9": {"input": 2.0, "output": 8.0}}
+    assert (upstream.model_patterns, upstream.is_default) == (["gpt-*"], True)
+    assert upstream_key(upstream) == "sk-secret"
+
+
+def test_an_upstream_on_a_private_address_is_refused(project: Project) -> None:
+    with pytest.raises(CommandError):
+        call_command("add_upstream", "own", "--no-key", project="acme", url="http://10.0.0.7/v1")
+    assert not project.upstreams.exists()
 
 
 @pytest.mark.parametrize("slug", ["", "Acme", "a/b", "-a", "a" * 49])

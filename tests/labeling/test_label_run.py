@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.test import Client
 
 from factory.erasure import Sought
@@ -459,3 +459,16 @@ def test_a_command_labels_and_says_what_came_of_it(
     assert "20 rows, 20 calls of teacher-xl" in said
     assert f"label job {job.pk}: succeeded" in said
     assert Example.objects.filter(target="billing").count() == 20
+
+
+def test_a_teacher_is_named_from_a_shell(teacher: Teacher) -> None:
+    names = ["--project", "acme", "--upstream", "big", "--model", "teacher-xl"]
+    limits = ["--price", "1", "2", "--in-flight", "8", "--no-training", "--licence", "Apache-2.0"]
+    call_command("add_teacher", "small", *names, *limits, "--params", '{"temperature": 0}')
+    made = Teacher.objects.get(name="small")
+    assert (made.params, made.in_flight, made.licence) == ({"temperature": 0}, 8, "Apache-2.0")
+    assert not made.may_train_on_outputs
+    assert made.upstream.prices["teacher-xl"] == {"input": 1.0, "output": 2.0}
+    for wrong in ("no JSON", '{"model": "x"}'):
+        with pytest.raises(CommandError):
+            call_command("add_teacher", "other", *names, "--params", wrong)
