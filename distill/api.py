@@ -28,6 +28,7 @@ from factory.api.otlp import router as otlp_router
 from factory.api.privacy import router as privacy_router
 from factory.api.prompts import router as prompts_router
 from factory.api.report import router as report_router
+from factory.api.webhooks import router as webhooks_router
 from factory.errors import NotFound
 from factory.models import DatasetVersion
 from factory.selectors import workload_in_project
@@ -37,6 +38,8 @@ from labeling.api.datasets import router as datasets_router
 from labeling.api.insight import router as insight_router
 from labeling.api.label import router as labeling_router
 from labeling.api.label_sets import router as label_sets_router
+from labeling.api.quality import router as quality_router
+from labeling.api.review import router as review_router
 from labeling.selectors.label import teacher_in_project
 
 router = Router(tags=["distill and publish"])
@@ -206,10 +209,13 @@ api.add_router("", privacy_router)
 api.add_router("", prompts_router)
 api.add_router("", curation_router)
 api.add_router("", report_router)
+api.add_router("", webhooks_router)
 api.add_router("", datasets_router)
 api.add_router("", labeling_router)
 api.add_router("", augment_router)
 api.add_router("", label_sets_router)
 api.add_router("", insight_router)
+api.add_router("", review_router)
+api.add_router("", quality_router)
 api.add_router("", router)
 urlpatterns = [path("", api.urls)]

@@ -9,6 +9,7 @@ from factory.models import (
     ApiKey,
     CapturedCall,
     DatasetVersion,
+    Delivery,
     Example,
     ExampleImport,
     FreezeJob,
@@ -17,6 +18,7 @@ from factory.models import (
     Project,
     SuitabilityReport,
     Upstream,
+    Webhook,
     Workload,
 )
 
@@ -135,3 +137,20 @@ class ExampleImportAdmin(ReadOnlyAdmin):
     list_display = ["id", "workload", "filename", "status", "attempt", "created_at"]
     list_filter = ["status"]
     list_select_related = ["workload__project"]
+
+
+@admin.register(Webhook)
+class WebhookAdmin(ReadOnlyAdmin):
+    """Who is told of what."""
+
+    list_display = ["id", "project", "host", "events", "is_active", "created_at"]
+    list_select_related = ["project"]
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(ReadOnlyAdmin):
+    """Events on their way."""
+
+    list_display = ["id", "webhook", "event", "status", "attempts", "response_status", "error"]
+    list_filter = ["status", "event"]
+    list_select_related = ["webhook"]

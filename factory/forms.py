@@ -20,6 +20,7 @@ from factory.redaction.redact import Policy
 from factory.selectors import Twin
 from factory.services.retention import MAX_DAYS
 from factory.suitability.assumptions import ASSUMPTIONS, Assumption
+from factory.webhooks import EVENTS
 
 
 @contextmanager
@@ -87,6 +88,16 @@ class KeyForm(forms.Form):
     name = forms.CharField(max_length=100, help_text="Who or what will use it.")
     scopes = forms.MultipleChoiceField(
         choices=ApiKey.Scope.choices, widget=forms.CheckboxSelectMultiple
+    )
+
+
+class WebhookForm(forms.Form):
+    """An address that is told of events."""
+
+    url = forms.CharField(max_length=500, label="Address", help_text="as in https://app.example/in")
+    events = forms.MultipleChoiceField(
+        choices=[(name, f"{name}: {said}") for name, said in EVENTS.items()],
+        widget=forms.CheckboxSelectMultiple,
     )
 
 

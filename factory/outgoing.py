@@ -33,34 +33,34 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast and ip not in NOT_ROUTED_V4
 
 
-def check_url(url: str, private_hosts: Collection[str]) -> None:
+def check_url(url: str, private_hosts: Collection[str], *, name: str = "base_url") -> None:
     """Refuse (`InvalidInput`) a URL that could reach what is not meant to be reached.
 
     Allowed: http(s), no credentials in it, a usual port, and a host that is public or one of
-    `private_hosts`, the hosts that the operator named.
+    `private_hosts`, the hosts that the operator named. `name` is what the caller calls it.
     """
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise InvalidInput(f"base_url is no URL: {error}", param="base_url") from error
+        raise InvalidInput(f"{name} is no URL: {error}", param=name) from error
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise InvalidInput("base_url must be an http:// or https:// URL", param="base_url")
+        raise InvalidInput(f"{name} must be an http:// or https:// URL", param=name)
     if parts.username is not None or parts.password is not None or parts.fragment:
-        raise InvalidInput("base_url may hold no user, password or fragment", param="base_url")
+        raise InvalidInput(f"{name} may hold no user, password or fragment", param=name)
     if port is not None and port < 1024 and port not in ALLOWED_PORTS:
-        raise InvalidInput(f"port {port} is not one that a model server uses", param="base_url")
+        raise InvalidInput(f"port {port} is not one that a model server uses", param=name)
     if parts.hostname in private_hosts:
         return
     try:
         found = socket.getaddrinfo(parts.hostname, port or 443, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise InvalidInput(f"{parts.hostname} cannot be resolved", param="base_url") from error
+        raise InvalidInput(f"{parts.hostname} cannot be resolved", param=name) from error
     if not all(is_public(str(entry[4][0])) for entry in found):
         raise InvalidInput(
             f"{parts.hostname} is not a public address; an operator may allow it by naming it in "
             "PRIVATE_UPSTREAM_HOSTS",
-            param="base_url",
+            param=name,
         )
 
 

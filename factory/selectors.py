@@ -42,6 +42,7 @@ from factory.models import (
     CaptureLoss,
     DatasetEntry,
     DatasetVersion,
+    Delivery,
     ErasedRows,
     Erasure,
     Example,
@@ -49,6 +50,7 @@ from factory.models import (
     ImportJob,
     Membership,
     Project,
+    Webhook,
     Workload,
 )
 from factory.models.call import HAS_TEXTS
@@ -290,6 +292,7 @@ class ProjectPage:
     role: str
     upstreams: list[Any]
     keys: list[ApiKey]
+    webhooks: list[Webhook]
     imports: list[ImportJob]
     proposals: list[Proposal]
     calls: int
@@ -355,6 +358,7 @@ def project_page(project: Project, user: User | AnonymousUser) -> ProjectPage:
         role=next((m.role for m in members if m.user_id == user.pk), Role.VIEWER),
         upstreams=list(project.upstreams.order_by("name")),
         keys=list(project.api_keys.order_by("revoked_at", "-created_at")),
+        webhooks=webhooks_of(project),
         imports=list(project.import_jobs.order_by("-id")[:5]),
         proposals=_with_nearest(project, list(proposals(project)[:PROPOSALS])),
         calls=call_total(project.tallies.all()),
@@ -572,3 +576,24 @@ def erased_rows(versions: Sequence[DatasetVersion]) -> dict[int, dict[str, int]]
         split_counts = Counter(split for _, split, _ in rows.entries)
         counts[rows.version_id] = counts.get(rows.version_id, Counter()) + split_counts
     return {version: dict(found) for version, found in counts.items()}
+
+
+def webhooks_of(project: Project) -> list[Webhook]:
+    """Return the addresses that are told of events, each with how many events `failed`."""
+    lost = Q(deliveries__status=Delivery.Status.FAILED)
+    return list(project.webhooks.annotate(failed=Count("deliveries", filter=lost)).order_by("id"))
+
+
+def webhook_of_project(project: Project, webhook: int) -> Webhook:
+    """Return one of them; `NotFound` where the project has no such."""
+    return one(project.webhooks.filter(pk=webhook), "webhook")
+
+
+def delivery_of_project(project: Project, delivery: UUID) -> Delivery:
+    """Return one delivery to any of them."""
+    return one(Delivery.objects.filter(pk=delivery, webhook__project=project), "delivery")
+
+
+def deliveries_of(webhook: Webhook) -> list[Delivery]:
+    """Return the newest deliveries to an address."""
+    return list(webhook.deliveries.order_by("-created_at")[:PAGE_SIZE])

@@ -274,6 +274,12 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 30.0,
         "options": {"expires": 30},
     },
+    # The bell that a change rings may be lost, and later attempts have none.
+    "send_webhooks": {
+        "task": "factory.send_webhooks",
+        "schedule": 15.0,
+        "options": {"expires": 15},
+    },
     # At night, and the months' tables long before they are needed. Both do twice what once does.
     "expire_calls": {"task": "factory.expire_calls", "schedule": crontab(hour="3", minute="17")},
     "sweep_ingest": {"task": "factory.sweep_ingest", "schedule": crontab(minute="23")},

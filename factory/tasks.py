@@ -17,6 +17,7 @@ from factory.services import (
     report,
     retention,
     ship,
+    webhooks,
 )
 
 
@@ -83,6 +84,13 @@ def sweep_ingest() -> None:
     idempotency.sweep_requests()
     imports.sweep_uploads()
     example_imports.sweep_rows()
+    webhooks.prune_deliveries()
+
+
+@shared_task(name="factory.send_webhooks")
+def send_webhooks() -> None:
+    """Tell what is due."""
+    webhooks.send_due()
 
 
 @shared_task(name="factory.run_curation")

@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
-from factory.views import curation, datasets, imports, privacy, prompts, report
+from factory.views import curation, datasets, imports, privacy, prompts, report, webhooks
 from factory.views import pages as views
 
 handler400 = views.bad_request
@@ -34,6 +34,11 @@ project = [
     path("-/workloads/new/", views.new_workload, name="new_workload"),
     path("-/keys/new/", views.new_key, name="new_key"),
     path("-/keys/<int:key>/revoke/", views.revoke_key, name="revoke_key"),
+    path("-/webhooks/new/", webhooks.new_webhook, name="new_webhook"),
+    path("-/webhooks/<int:webhook>/", webhooks.webhook, name="webhook"),
+    path("-/webhooks/<int:webhook>/ping/", webhooks.ping_webhook, name="ping_webhook"),
+    path("-/webhooks/<int:webhook>/remove/", webhooks.remove_webhook, name="remove_webhook"),
+    path("-/deliveries/<uuid:delivery>/again/", webhooks.send_again, name="send_again"),
     path("-/members/new/", views.new_member, name="new_member"),
     path("-/upstreams/new/", views.new_upstream, name="new_upstream"),
     path("-/imports/new/", imports.new_import, name="new_import"),

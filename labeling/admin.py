@@ -7,6 +7,7 @@ from django.http import HttpRequest
 
 from labeling.models import (
     Application,
+    BulkAccept,
     Draft,
     Guideline,
     InsightRun,
@@ -15,6 +16,9 @@ from labeling.models import (
     LabelSet,
     Review,
     ReviewItem,
+    ReviewLease,
+    ReviewPolicy,
+    SavedView,
     Teacher,
     TeacherBatch,
     Verdict,
@@ -77,19 +81,44 @@ class LabelAdmin(ReadOnlyAdmin):
 class ReviewItemAdmin(ReadOnlyAdmin):
     """The review queue."""
 
-    list_display = ["id", "workload", "reason", "priority", "status", "leased_by", "lease_until"]
-    list_select_related = ["workload__project", "leased_by"]
+    list_display = ["id", "workload", "reason", "priority", "status", "given", "wanted"]
+    list_select_related = ["workload__project"]
     list_filter = ["status", "reason"]
     show_full_result_count = False
+
+
+@admin.register(ReviewLease)
+class ReviewLeaseAdmin(ReadOnlyAdmin):
+    """What is on whose screen."""
+
+    list_display = ["id", "item_id", "reviewer", "until", "is_probe"]
+    list_select_related = ["reviewer"]
+    list_filter = ["is_probe"]
+
+
+@admin.register(ReviewPolicy)
+class ReviewPolicyAdmin(ReadOnlyAdmin):
+    """How queues are worked through."""
+
+    list_display = ["workload", "wanted", "probe_share", "lease_seconds"]
+    list_select_related = ["workload__project"]
+
+
+@admin.register(SavedView)
+class SavedViewAdmin(ReadOnlyAdmin):
+    """Parts of queues that have names."""
+
+    list_display = ["workload", "name", "only", "created_by"]
+    list_select_related = ["workload__project", "created_by"]
 
 
 @admin.register(Review)
 class ReviewAdmin(ReadOnlyAdmin):
     """Decisions, for ever."""
 
-    list_display = ["id", "item_id", "reviewer", "decision", "seconds", "created_at"]
+    list_display = ["id", "item_id", "reviewer", "decision", "probe", "seconds", "created_at"]
     list_select_related = ["reviewer"]
-    list_filter = ["decision"]
+    list_filter = ["decision", "is_authoritative", "probe"]
     show_full_result_count = False
 
 
@@ -109,6 +138,15 @@ class ApplicationAdmin(ReadOnlyAdmin):
     list_display = ["id", "workload", "source_name", "scope", "status", "rows", "created_at"]
     list_select_related = ["workload__project"]
     list_filter = ["status"]
+
+
+@admin.register(BulkAccept)
+class BulkAcceptAdmin(ReadOnlyAdmin):
+    """Acts that accepted many rows' own answers."""
+
+    list_display = ["id", "workload", "score", "at_least", "status", "rows", "created_at"]
+    list_select_related = ["workload__project"]
+    list_filter = ["status", "score"]
 
 
 @admin.register(InsightRun)

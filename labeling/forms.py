@@ -6,16 +6,29 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 from django import forms
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 
-from factory.models import Project, Upstream
+from factory.models import Example, Project, Upstream, Workload
+from factory.models.example import Provenance, Split
 from factory.prices import MAX_PRICE
 from labeling.committee import METHODS
-from labeling.models import AUDIT_SHARE, Application, LabelJob, Seed, Teacher
+from labeling.models import (
+    AUDIT_SHARE,
+    Application,
+    BulkAccept,
+    LabelJob,
+    ReviewItem,
+    Seed,
+    Teacher,
+)
+from labeling.models.review import MOST_PROBED, MOST_WANTED
 from labeling.selectors.label_sets import SetInfo
+from labeling.selectors.queue import QueueFilter
 from labeling.services.augment import MOST_AT_ONCE, MOST_DRAFTS, PER_SEED, SYNTHETIC_SHARE
 from labeling.services.judge import MOST_ROWS, ROWS
 from labeling.services.label import MAX_SHOTS, MAX_VOTES
+from labeling.services.queue import LONGEST_NAME
 from labeling.services.review import MOST_AUDITED
 
 
@@ -221,6 +234,26 @@ class QueueForm(forms.Form):
         label="Share drawn at random",
         help_text="Of what comes besides the test rows. It measures how often the rest is wrong.",
     )
+    wanted = forms.IntegerField(
+        required=False, min_value=1, max_value=MOST_WANTED, label="People for each item",
+        help_text="None of them sees another's answer. Where they disagree, a lead decides.",
+    )  # fmt: skip
+    probe_share = forms.FloatField(
+        required=False, min_value=0.0, max_value=MOST_PROBED, label="Share of probes",
+        help_text="Settled rows that are shown again among the others, to measure reviewers.",
+    )  # fmt: skip
+    lease_minutes = forms.FloatField(
+        required=False, min_value=0.5, max_value=1440, label="Minutes a card may lie unanswered",
+        help_text="On a screen that is closed or offline; then somebody else gets it.",
+    )  # fmt: skip
+
+    def policy(self) -> dict[str, Any]:
+        """Return what was given of the queue's policy, as `set_policy` takes it."""
+        data = self.cleaned_data
+        minutes = data["lease_minutes"]
+        seconds = None if minutes is None else round(minutes * 60)
+        names = ("wanted", "probe_share")
+        return {**{name: data[name] for name in names}, "lease_seconds": seconds}
 
 
 class DecisionForm(forms.Form):
@@ -231,7 +264,76 @@ class DecisionForm(forms.Form):
     decision = forms.CharField(max_length=8)
     output = forms.CharField(required=False, strip=False, max_length=200_000)
     note = forms.CharField(required=False, max_length=2000)
+    reason = forms.CharField(required=False, max_length=40)
     seconds = forms.FloatField(required=False, min_value=0, max_value=86_400)
+
+
+class AdjudicationForm(forms.Form):
+    """A lead's word on one item: a version's key, "edit", "reject", or "unflag": back it goes."""
+
+    review_id = forms.UUIDField()
+    item = forms.IntegerField(min_value=1)
+    version = forms.CharField(max_length=40)
+    output = forms.CharField(required=False, strip=False, max_length=200_000)
+    note = forms.CharField(required=False, max_length=2000)
+
+    def clean_output(self) -> str:
+        """Return the answer with the line ends that were typed: a form sends others."""
+        return str(self.cleaned_data["output"]).replace("\r\n", "\n")
+
+
+class QueueFilterForm(forms.Form):
+    """A part of the queue."""
+
+    label = forms.ChoiceField(required=False)
+    reason = forms.ChoiceField(
+        required=False, choices=[("", "any"), *ReviewItem.Reason.choices], label="In the queue as"
+    )
+    provenance = forms.ChoiceField(
+        required=False, choices=[("", "anybody's"), *Provenance.choices], label="Whose answer"
+    )
+    origin = forms.ChoiceField(
+        required=False, choices=[("", "anywhere"), *Example.Origin.choices], label="From"
+    )
+    split = forms.ChoiceField(required=False, choices=[("", "any"), *Split.choices])
+    at_least = forms.FloatField(required=False, min_value=0, max_value=1, label="Score from")
+    at_most = forms.FloatField(required=False, min_value=0, max_value=1, label="Score to")
+    text = forms.CharField(required=False, max_length=200, label="Text holds")
+
+    def __init__(self, workload: Workload, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        label = self.fields["label"]
+        assert isinstance(label, forms.ChoiceField)
+        label.choices = [("", "any"), *((name, name) for name in workload.labels)]
+        if not workload.labels:
+            del self.fields["label"]
+
+    def only(self) -> QueueFilter:
+        """Return the filter; a field that makes no sense narrows nothing."""
+        self.is_valid()
+        return QueueFilter(**self.cleaned_data)
+
+
+class SaveViewForm(forms.Form):
+    """A name for the part of the queue that is on screen."""
+
+    name = forms.CharField(max_length=LONGEST_NAME)
+
+
+class AssignForm(forms.Form):
+    """Who is to decide what nobody has decided."""
+
+    people = forms.MultipleChoiceField(
+        required=False, widget=forms.CheckboxSelectMultiple, label="People",
+        help_text="Each item goes to as many of them as it wants, evenly. Nobody ticked: all items "
+        "are everybody's again.",
+    )  # fmt: skip
+
+    def __init__(self, people: Sequence[User], *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        named = self.fields["people"]
+        assert isinstance(named, forms.MultipleChoiceField)
+        named.choices = [(user.username, user.username) for user in people]
 
 
 class HeldForm(forms.Form):
@@ -361,6 +463,13 @@ class ApplyForm(forms.Form):
             "cell": cell if is_cell else None,
             "at_least": data["at_least"] or 0.0,
         }
+
+
+class BulkForm(forms.Form):
+    """Whose answers are accepted, and from where on."""
+
+    score = forms.ChoiceField(choices=BulkAccept.Score.choices, label="By")
+    at_least = forms.FloatField(min_value=0.0, max_value=1.0, initial=0.9, label="At least")
 
 
 class JudgeForm(forms.Form):

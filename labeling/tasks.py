@@ -4,8 +4,8 @@ from celery import shared_task
 
 from factory.models import FreezeJob
 from factory.services import jobs
-from labeling.models import Application, InsightRun, LabelJob, LabelSet
-from labeling.services import insight, kinds, label, label_sets, release
+from labeling.models import Application, BulkAccept, InsightRun, LabelJob, LabelSet
+from labeling.services import bulk, insight, kinds, label, label_sets, release
 
 
 @shared_task(name="factory.run_freeze")
@@ -42,3 +42,9 @@ def run_application(job_id: int) -> None:
 def run_insight(job_id: int) -> None:
     """Judge one workload's labels."""
     jobs.run(InsightRun, job_id, insight.insight_work)
+
+
+@shared_task(name="labeling.run_bulk_accept")
+def run_bulk_accept(job_id: int) -> None:
+    """Accept many rows' own answers, or give them back."""
+    jobs.run(BulkAccept, job_id, bulk.bulk_accept_work)

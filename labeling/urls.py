@@ -2,7 +2,18 @@
 
 from django.urls import path
 
-from labeling.views import augment, datasets, insight, judge, label, label_sets, review
+from labeling.views import (
+    augment,
+    bulk,
+    datasets,
+    insight,
+    judge,
+    label,
+    label_sets,
+    quality,
+    review,
+    review_queue,
+)
 
 version = "datasets/<slug:name>/v<int:number>/"
 urlpatterns = [
@@ -52,6 +63,12 @@ urlpatterns = [
     path("augment/<int:job>/resume/", augment.resume_augmentation, name="resume_augmentation"),
     path("augment/<int:job>/withdraw/", augment.withdraw, name="withdraw_augmentation"),
     path("augment/<int:job>/bring-back/", augment.bring_back, name="bring_back_augmentation"),
+    path("quality/", quality.quality, name="quality"),
+    path("accept/", bulk.bulk_accept, name="bulk_accept"),
+    path("accept/<int:accept>/", bulk.bulk_act, name="bulk_act"),
+    path("accept/<int:accept>/live/", bulk.bulk_act_live, name="bulk_act_live"),
+    path("accept/<int:accept>/revert/", bulk.revert_bulk_accept, name="revert_bulk_accept"),
+    path("accept/<int:accept>/cancel/", bulk.cancel_bulk_accept, name="cancel_bulk_accept"),
     path("insight/", insight.insight, name="insight"),
     path("insight/live/", insight.insight_live, name="insight_live"),
     path("insight/cancel/", insight.cancel_insight, name="cancel_insight"),
@@ -59,5 +76,11 @@ urlpatterns = [
     path("review/decide/", review.decide, name="decide"),
     path("review/undo/", review.undo, name="undo"),
     path("review/more/", review.deal_more, name="deal_more"),
-    path("review/queue/", review.queue_review, name="queue_review"),
+    path("review/heartbeat/", review.heartbeat, name="review_heartbeat"),
+    path("review/release/", review.release, name="review_release"),
+    path("review/adjudicate/", review_queue.adjudicate, name="adjudicate"),
+    path("review/assign/", review_queue.assign, name="assign_review"),
+    path("review/views/save/", review_queue.save_view, name="save_view"),
+    path("review/views/delete/", review_queue.delete_view, name="delete_view"),
+    path("review/queue/", review_queue.queue_review, name="queue_review"),
 ]

@@ -12,7 +12,7 @@ from factory.models.example import Split
 from factory.selectors import call_total, capped_count, dataset_versions, uncurated
 from labeling.models import LabelJob, ReviewItem
 from labeling.selectors.label import HUMAN
-from labeling.selectors.review import standing_reviews
+from labeling.selectors.review import settled_reviews
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _round(workload: Workload) -> _Round:
     )
     version = next(iter(dataset_versions(workload)), None)
     run = workload.runs.select_related("dataset_version__dataset").order_by("-id").first()
-    changed = standing_reviews(workload)
+    changed = settled_reviews(workload)
     aliases = Alias.objects.filter(workload=workload).select_related("version")
     return _Round(
         workload=workload,

@@ -42,6 +42,7 @@ from factory.errors import Conflict, InvalidInput, NotFound, Unavailable
 from factory.models import Workload
 from factory.models.example import Provenance, Split
 from factory.selectors import erased_rows
+from factory.services.webhooks import tell
 from factory.storage import BlobStore, open_store
 from labeling.models import Label
 
@@ -103,7 +104,13 @@ def publish(
         if objections and not reason:
             raise Conflict(" ".join(objections))
         latest = workload.model_versions.aggregate(top=Max("number"))["top"] or 0
-        return _create(Draft(run, workload, latest + 1, shipped or measured, reason), user)
+        made = _create(Draft(run, workload, latest + 1, shipped or measured, reason), user)
+        tell(
+            workload.project_id,
+            "version.published",
+            {"workload": workload.slug, "version": made.number, "commit": made.commit},
+        )
+        return made
 
 
 def move_alias(
@@ -372,4 +379,15 @@ def _record_move(
 ) -> None:
     AliasMove.objects.create(
         workload=workload, name=name, from_version=former, to_version=to, moved_by=user
+    )
+    tell(
+        workload.project_id,
+        "alias.moved",
+        {
+            "workload": workload.slug,
+            "alias": name,
+            "from": former.number if former else None,
+            "to": to.number,
+            "commit": to.commit,
+        },
     )

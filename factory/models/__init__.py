@@ -23,6 +23,7 @@ from factory.models.loss import CaptureLoss
 from factory.models.project import ApiKey, Membership, Project, Upstream
 from factory.models.report import ReportAssumptions, SuitabilityReport
 from factory.models.request import IdempotentRequest
+from factory.models.webhook import Delivery, Webhook
 from factory.models.workload import CallGroup, Workload
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Dataset",
     "DatasetEntry",
     "DatasetVersion",
+    "Delivery",
     "ErasedRows",
     "ErasedSpool",
     "Erasure",
@@ -58,5 +60,6 @@ __all__ = [
     "ReportAssumptions",
     "SuitabilityReport",
     "Upstream",
+    "Webhook",
     "Workload",
 ]

@@ -25,6 +25,7 @@ from labeling.budget import ZERO
 from labeling.models import Label, LabelJob, ReviewItem, TeacherReply
 from labeling.prompts import Chooser
 from labeling.selectors.label import HUMAN, unlabeled_examples
+from labeling.selectors.queue import policy_of
 from labeling.services.asking import Asker, Plan, Vote, gathered, is_of_the_row
 from labeling.teacher import Question, TeacherClient
 from labeling.voting import tally
@@ -237,10 +238,12 @@ def _ask_people(job: LabelJob, labels: list[tuple[Label, str]]) -> None:
         Label.Status.UNSURE: ReviewItem.Reason.UNSURE,
         Label.Status.INVALID: ReviewItem.Reason.INVALID,
     }
+    wanted = policy_of(job.workload).wanted if labels else 1
     items = [
         ReviewItem(
             example_id=label.example_id,
             workload_id=job.workload_id,
+            wanted=wanted,
             reason=reasons[Label.Status(label.status)],
             priority=1.0 - label.confidence,
         )

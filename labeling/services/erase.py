@@ -14,6 +14,7 @@ from factory.services.erase import held_by_hand
 from labeling.answers import BrokenAnswer, read_reply
 from labeling.models import (
     AppliedChange,
+    BulkRow,
     Draft,
     Guideline,
     Label,
@@ -44,6 +45,7 @@ def said_of(examples: Collection[int]) -> dict[str, QuerySet[Any]]:
         "labels": Label.objects.filter(example__in=examples),
         "set answers": SetAnswer.objects.filter(example__in=examples),
         "applied changes": AppliedChange.objects.filter(example__in=examples),
+        "bulk rows": BulkRow.objects.filter(example__in=examples),
         "verdicts": Verdict.objects.filter(example__in=examples),
         "suspicions": Suspicion.objects.filter(example__in=examples),
         "panel rows": PanelRow.objects.filter(example__in=examples),

@@ -20,7 +20,7 @@ from factory.models import CapturedCall, DatasetVersion, Example
 from factory.models.example import Split
 from factory.storage import CHUNK, open_store
 from labeling.models import Review
-from labeling.selectors.review import standing_reviews
+from labeling.selectors.review import settled_reviews
 
 BATCH = 500
 
@@ -109,7 +109,7 @@ def _rows(
 def rejected_of(version: DatasetVersion, batch: Sequence[Json]) -> Mapping[int, str]:
     """Return the answers that reviewers corrected into those which rows have, by example."""
     targets = {row["id"]: row["messages"][-1]["content"] for row in batch}
-    edits = standing_reviews(version.dataset.workload).filter(
+    edits = settled_reviews(version.dataset.workload).filter(
         item__example__in=list(targets), decision=Review.Decision.EDIT
     )
     found: dict[int, str] = {}

@@ -13,7 +13,7 @@ from factory.services import jobs
 from labeling.curves import learning_curve, worth_of_corrections
 from labeling.models import AUDIT_SHARE, InsightRun, Review, Suspicion
 from labeling.selectors.label import HUMAN
-from labeling.selectors.review import standing_reviews
+from labeling.selectors.review import settled_reviews
 from labeling.services.review import MOST_AUDITED, queue_review
 from labeling.services.suspicion import judged_examples, row_of
 from labeling.suspicion import Doubt, Row
@@ -127,7 +127,7 @@ def _training_rows(workload: Workload) -> tuple[list[Row], list[Row], int]:
     """Return the training rows as they are, as they were before people corrected any, how many."""
     former = {
         example: before.get("target")
-        for example, before in standing_reviews(workload)
+        for example, before in settled_reviews(workload)
         .filter(decision=Review.Decision.EDIT, item__example__split=Split.TRAIN)
         .values_list("item__example", "before")
     }

@@ -4,24 +4,26 @@ from dataclasses import dataclass
 
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.template.loader import render_to_string
 
 from factory.decorators import signed_in, user_of
 from factory.errors import InvalidInput
 from factory.models import Membership, Workload
 from factory.selectors import example_counts, role_of, workload_for_user
-from factory.views.pages import form_page
-from labeling.forms import (
-    DecisionForm,
-    HeldForm,
-    QueueForm,
-)
-from labeling.models import AUDIT_SHARE, Label, Review, ReviewItem
+from labeling.forms import DecisionForm, HeldForm, QueueFilterForm
+from labeling.models import Label, Review, ReviewItem
 from labeling.selectors import label as label_selectors
 from labeling.selectors import review as selectors
+from labeling.selectors.queue import (
+    EVERYTHING,
+    QueueFilter,
+    filter_from,
+    saved_views,
+    view_of,
+    why_empty,
+)
 from labeling.services import review as reviews
-from labeling.services.insight import start_insight
 
 Role = Membership.Role
 HAND = 2  # cards in a browser: the one on screen, and the next, so that nobody waits for it
@@ -33,11 +35,18 @@ def review(request: HttpRequest, project: str, workload: str) -> HttpResponse:
     found = workload_for_user(request.user, project, workload)
     user = user_of(request)
     role = role_of(user, found.project)
+    _choose_part(request, found, user)
+    only = part_of(request, found)
+    cards = [] if role == Role.VIEWER else deal(found, user, only=only)
     shown = {
         "project": found.project,
         "workload": found,
         "role": role,
-        "cards": [] if role == Role.VIEWER else deal(found, user),
+        "cards": cards,
+        "why": None if cards else why_empty(found, user, only),
+        "only": only.said(),
+        "part": QueueFilterForm(found, initial=only.said()),
+        "views": saved_views(found),
         "guideline": label_selectors.latest_guideline(found),
         "progress": selectors.review_progress(found, user),
         "counts": example_counts(found),
@@ -79,24 +88,44 @@ def deal_more(request: HttpRequest, project: str, workload: str) -> JsonResponse
     return hand(request, found, user_of(request))
 
 
-@signed_in("GET", "POST")
-def queue_review(request: HttpRequest, project: str, workload: str) -> HttpResponse:
-    """Judge the labels, and fill the review queue by what is found."""
-    found = workload_for_user(request.user, project, workload, Role.LEAD)
-    form = QueueForm(request.POST or None)
-    if form.is_valid():
-        share = form.cleaned_data["audit_share"]
-        start_insight(
-            found,
-            to_review=form.cleaned_data["suspicious"],
-            audit_share=AUDIT_SHARE if share is None else share,
-            user=request.user,
-        )
-        return redirect("insight", project, workload)
-    return form_page(
-        request, form, title="Fill the review queue", button="Fill",
-        project=found.project, workload=found, note="labeling/_queue_note.html",
-    )  # fmt: skip
+@signed_in("POST")
+def heartbeat(request: HttpRequest, project: str, workload: str) -> JsonResponse:
+    """Keep the cards that a page shows; answer which are still its reviewer's."""
+    found = workload_for_user(request.user, project, workload, Role.REVIEWER)
+    return JsonResponse({"held": reviews.heartbeat(found, user_of(request), held_by(request))})
+
+
+@signed_in("POST")
+def release(request: HttpRequest, project: str, workload: str) -> HttpResponse:
+    """Take the cards of a page that is left back."""
+    found = workload_for_user(request.user, project, workload, Role.REVIEWER)
+    reviews.release(found, user_of(request), held_by(request), is_leaving=True)
+    return HttpResponse(status=204)
+
+
+def held_by(request: HttpRequest) -> tuple[int, ...]:
+    """Return the items that a page says it holds."""
+    form = HeldForm(request.POST)
+    return form.cleaned_data["held"] if form.is_valid() else ()
+
+
+def part_of(request: HttpRequest, workload: Workload) -> QueueFilter:
+    """Return the part of the queue that this browser looks at."""
+    return filter_from(request.session.get(f"review:{workload.pk}", {}))
+
+
+def _choose_part(request: HttpRequest, workload: Workload, user: User) -> None:
+    """Keep what the address asks for; cards of another part go back to the queue."""
+    asked = request.GET
+    if "view" in asked:
+        only = view_of(workload, asked["view"])
+    elif "part" in asked:
+        only = QueueFilterForm(workload, asked).only()
+    else:
+        return
+    if only != part_of(request, workload):
+        request.session[f"review:{workload.pk}"] = only.said()
+        reviews.release(workload, user)
 
 
 @dataclass(frozen=True)
@@ -107,10 +136,15 @@ class Card:
     label: Label | None
 
 
-def deal(workload: Workload, user: User, held: tuple[int, ...] = ()) -> list[Card]:
+def deal(
+    workload: Workload,
+    user: User,
+    held: tuple[int, ...] = (),
+    only: QueueFilter = EVERYTHING,
+) -> list[Card]:
     """Lease items until the reviewer holds a hand of them."""
     cards: list[Card] = []
-    while len(held) < HAND and (item := reviews.next_item(workload, user, skip=held)):
+    while len(held) < HAND and (item := reviews.next_item(workload, user, skip=held, only=only)):
         cards.append(Card(item, selectors.label_of_item(item)))
         held = (*held, item.pk)
     return cards
@@ -119,15 +153,22 @@ def deal(workload: Workload, user: User, held: tuple[int, ...] = ()) -> list[Car
 def hand(
     request: HttpRequest, workload: Workload, user: User, undone: Review | None = None
 ) -> JsonResponse:
-    """Answer the review page: the card taken back, new cards, and the progress."""
-    form = HeldForm(request.POST)
-    held = form.cleaned_data["held"] if form.is_valid() else ()
-    cards = [] if undone else deal(workload, user, held)
-    if undone is not None:
-        item = selectors.review_item_of(workload, undone.item_id)
-        cards = [Card(item, selectors.label_of_item(item))]
+    """Answer the review page: the card taken back, new cards, and the progress.
+
+    With nothing to show, the progress says where the rest of the queue is.
+    """
+    held, only = held_by(request), part_of(request, workload)
+    if undone is None:
+        cards = deal(workload, user, held, only)
+    else:
+        cards = _taken_back(workload, user, undone)
     context = {"workload": workload, "project": workload.project}
-    progress = {"progress": selectors.review_progress(workload, user), **context}
+    progress = {
+        "progress": selectors.review_progress(workload, user),
+        "why": None if cards or held else why_empty(workload, user, only),
+        "only": only.said(),
+        **context,
+    }
     return JsonResponse(
         {
             "undone": undone is not None,
@@ -138,3 +179,11 @@ def hand(
             "progress": render_to_string("labeling/_progress.html", progress, request),
         }
     )
+
+
+def _taken_back(workload: Workload, user: User, undone: Review) -> list[Card]:
+    """Return the card of an undone decision, unless it waits for a lead now."""
+    item = selectors.review_item_of(workload, undone.item_id)
+    if not item.leases.filter(reviewer=user).exists():
+        return []
+    return [Card(reviews.card_of(item, user), selectors.label_of_item(item))]

@@ -32,6 +32,8 @@ from factory.storage import open_store
 from labeling.models import (
     Application,
     Augmentation,
+    BulkAccept,
+    BulkRow,
     Draft,
     InsightRun,
     Judging,
@@ -78,6 +80,7 @@ class World:
     judge: LabelJob
     act: Application
     augmentation: LabelJob
+    accept: BulkAccept
 
 
 def build(workload: Workload, owner: User, *, tickets: int = 120) -> World:
@@ -126,6 +129,7 @@ def build(workload: Workload, owner: User, *, tickets: int = 120) -> World:
         judge=judge(workload, teacher, owner),
         act=looked_into(workload, label_job, owner),
         augmentation=augmentation(workload, teacher, owner),
+        accept=accepted(workload, owner),
     )
 
 
@@ -223,6 +227,24 @@ def looked_into(workload: Workload, label_job: LabelJob, owner: User) -> Applica
         workload, source=f"job-{label_job.pk}", scope="agreed", other="production", user=owner
     )
     jobs.run(Application, act.pk, application_work)
+    return act
+
+
+def accepted(workload: Workload, owner: User) -> BulkAccept:
+    """Write what a finished bulk accept leaves whose sample people have decided in part."""
+    act = BulkAccept.objects.create(
+        workload=workload, score="votes", at_least=0.9, rows=10, created_by=owner,
+        status=Job.Status.SUCCEEDED, finished_at=timezone.now(),
+    )  # fmt: skip
+    settled = workload.examples.filter(review_item__status="done").order_by("id")[:20]
+    others = workload.examples.filter(review_item=None, split=Split.TRAIN).order_by("id")[:10]
+    BulkRow.objects.bulk_create(
+        BulkRow(
+            act=act, example=row, is_audit=n < 20, sure=1.0, answer=row.target or "",
+            target=row.target, provenance=row.provenance, status=row.status,
+        )
+        for n, row in enumerate([*settled, *others])
+    )  # fmt: skip
     return act
 
 

@@ -8,10 +8,20 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils import timezone
 
 from distill.models import Alias, DistillationRun, ModelVersion
 from factory.erasure import Sought
-from factory.models import CurationRun, ExampleImport, FreezeJob, Job, Membership, Workload
+from factory.models import (
+    CurationRun,
+    Delivery,
+    ExampleImport,
+    FreezeJob,
+    Job,
+    Membership,
+    Webhook,
+    Workload,
+)
 from factory.services.erase import start_erasure
 from factory.services.keys import create_key
 from tests.browser.world import HOSTILE, World, build, finished_run, make_run
@@ -24,24 +34,30 @@ POSTS = {
     "join_prompt", "pause_label_job", "resume_label_job", "take_out_prompt",
     "cancel_example_import", "cancel_freeze",
     "cancel_curation",
+    "cancel_bulk_accept", "revert_bulk_accept",
     "cancel_import", "cancel_label_job", "cancel_run", "curate", "deal_more", "decide", "freeze",
     "apply_set", "cancel_application", "cancel_insight", "cancel_judge", "delete_set",
     "bring_back_augmentation", "cancel_augmentation", "pause_augmentation",
     "resume_augmentation", "withdraw_augmentation",
+    "delete_view", "review_heartbeat", "review_release", "save_view",
+    "ping_webhook", "remove_webhook", "send_again",
     "student_set", "undo_application", "undo_step",
     "accept_prompt", "ignore_prompt", "move_alias", "publish", "revoke_key", "roll_back", "undo",
     "confirm_erasure", "new_erasure", "preview_policy", "save_policy", "save_retention",
 }  # fmt: skip
 # Read and sent to at one address; who may differs.
-READ_AND_SENT = {"assumptions", "curation", "insight", "opportunities", "prompt_report", "report"}
+READ_AND_SENT = {
+    "assumptions", "bulk_accept", "curation", "insight", "opportunities", "prompt_report", "report",
+}  # fmt: skip
 TAKEN_ALONG = {"dataset_export", "dataset_file", "dataset_rows"}  # not by who may only look
 FORMS = {
-    "change_teacher",
+    "adjudicate", "assign_review", "change_teacher",
     "branch_dataset", "curation_recipe", "new_example_import", "new_version",
     "guideline", "label_set", "new_augmentation", "new_committee", "new_import", "new_judge",
     "new_key", "new_label_job", "new_member", "new_run",
-    "new_teacher", "new_upstream", "new_workload", "queue_review",
+    "new_teacher", "new_upstream", "new_webhook", "new_workload", "queue_review",
 }  # fmt: skip
+OF_OWNERS = {"webhook"}  # an address may hold a secret of its own
 
 
 @pytest.fixture
@@ -83,6 +99,8 @@ def address(name: str, world: World) -> str:
         "key": create_key(world.workload.project, name="k", scopes=["api"])[0].pk,
         "job": job_for(name, world).pk, "path": "README.md", "act": world.act.pk,
         "run": world.run.pk, "evaluation": world.evaluation.pk, "number": 1,
+        "accept": world.accept.pk,
+        "webhook": delivery_of(world).webhook_id, "delivery": delivery_of(world).pk,
         "erasure": erasure_of(world), "teacher": world.label_job.teacher_id,
         "curate": CurationRun.objects.latest("pk").pk,
         "step": world.workload.curation_steps.latest("pk").pk,
@@ -102,6 +120,13 @@ def job_for(name: str, world: World) -> Job:
     if "augment" in name:
         return world.augmentation
     return world.judge if "judge" in name else world.label_job
+
+
+def delivery_of(world: World) -> Delivery:
+    given: dict[str, Any] = {"url": "http://127.0.0.1:9/in", "events": ["alias.moved"]}
+    webhook, _ = Webhook.objects.get_or_create(project=world.workload.project, **given)
+    sent = {"webhook": webhook, "event": "alias.moved", "data": {}}
+    return Delivery.objects.get_or_create(**sent, defaults={"due_at": timezone.now()})[0]
 
 
 def erasure_of(world: World) -> int:
@@ -137,7 +162,8 @@ def test_a_viewer_sees_every_page_and_changes_nothing(world: World, carol: User)
     client.force_login(carol)
     for name in sorted(POSTS | FORMS | READ_AND_SENT):
         assert client.post(address(name, world)).status_code == 403, name
-    pages = set(ROUTES) - PUBLIC - OF_NOBODY - POSTS - FORMS - TAKEN_ALONG
+    assert all(client.get(address(name, world)).status_code == 403 for name in OF_OWNERS)
+    pages = set(ROUTES) - PUBLIC - OF_NOBODY - POSTS - FORMS - TAKEN_ALONG - OF_OWNERS
     for name in sorted(pages):
         assert client.get(address(name, world)).status_code == 200, name
 

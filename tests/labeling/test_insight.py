@@ -14,6 +14,7 @@ from labeling.models import InsightRun, ReviewItem, Suspicion
 from labeling.selectors.insight import insight_of
 from labeling.selectors.review import error_rates
 from labeling.services.insight import insight_work, start_insight
+from labeling.services.leases import lease
 from labeling.services.review import decide, next_item, queue_review
 from tests.conftest import MakeExample
 
@@ -141,12 +142,10 @@ def test_a_draw_that_is_half_done_counts_only_up_to_the_first_open_row(
     drawn = ReviewItem.objects.exclude(draw=None).order_by("-draw")
     top, last = drawn[0], drawn[19]
     for item in (last, drawn[1]):
-        ReviewItem.objects.filter(pk=item.pk).update(leased_by=alice)
-        item.refresh_from_db()
+        lease(item, alice, 60)
         decide(item, alice, review_id=uuid4(), decision="accept")
     assert error_rates(workload)[0].share.n == 0
-    ReviewItem.objects.filter(pk=top.pk).update(leased_by=alice)
-    top.refresh_from_db()
+    lease(top, alice, 60)
     decide(top, alice, review_id=uuid4(), decision="accept")
     assert error_rates(workload)[0].share.n == 2
 

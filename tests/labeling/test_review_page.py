@@ -10,11 +10,22 @@ from django.test import Client
 
 from factory.models import Example, Membership, Project, Workload
 from factory.services import jobs
+from factory.services.jobs import in_future
 from factory.services.projects import save_upstream
-from labeling.models import Guideline, InsightRun, LabelJob, Review, ReviewItem, Teacher
+from labeling.models import (
+    Guideline,
+    InsightRun,
+    LabelJob,
+    Review,
+    ReviewItem,
+    ReviewLease,
+    ReviewPolicy,
+    Teacher,
+)
 from labeling.services.insight import insight_work
 from labeling.services.label import create_teacher
-from labeling.services.review import queue_review
+from labeling.services.queue import set_policy
+from labeling.services.review import next_item, queue_review
 from tests.conftest import MakeExample
 
 pytestmark = pytest.mark.django_db
@@ -68,7 +79,7 @@ def test_the_page_deals_two_cards_and_shows_hostile_text_as_text(
     assert page.count('class="panel card"') == 2
     assert HOSTILE not in page
     assert "&lt;img src=x" in page
-    assert ReviewItem.objects.exclude(leased_by=None).count() == 2
+    assert ReviewLease.objects.count() == 2
 
 
 def test_a_decision_and_the_next_card_are_one_request(
@@ -162,7 +173,7 @@ def test_a_card_costs_a_fixed_number_of_queries(
     bob_at: Client, queue: list[ReviewItem], django_assert_max_num_queries: Callable[[int], Any]
 ) -> None:
     bob_at.get(f"{BASE}/review/")
-    with django_assert_max_num_queries(24):
+    with django_assert_max_num_queries(27):
         decide(bob_at, queue[0], held=str(queue[1].pk))
 
 
@@ -230,3 +241,133 @@ def test_a_guideline_is_numbered_anew_with_each_change(
         (2, "second"),
     ]
     assert "Guideline 2" in text(alice_at.get(f"{BASE}/label-jobs/"))
+
+
+# --- the queue's other pages ----------------------------------------------------------------------
+def test_a_page_keeps_its_cards_and_gives_them_back_when_it_is_left(
+    bob_at: Client, queue: list[ReviewItem], alice: User, workload: Workload
+) -> None:
+    bob_at.get(f"{BASE}/review/")
+    held = [queue[0].pk, queue[1].pk]
+    answer = bob_at.post(f"{BASE}/review/heartbeat/", {"held": ",".join(map(str, held))})
+    assert answer.json() == {"held": sorted(held)}
+    assert next_item(workload, alice) == queue[2]
+    ReviewLease.objects.filter(item__in=held).update(until=in_future(200))
+    gone = bob_at.post(f"{BASE}/review/release/", {"held": f"{held[0]}"})
+    assert gone.status_code == 204
+    assert next_item(workload, alice, skip=(queue[2].pk,)) == queue[0]
+
+
+def test_a_page_that_is_loaded_anew_keeps_its_cards_though_the_old_one_says_goodbye(
+    bob_at: Client, queue: list[ReviewItem], alice: User, workload: Workload
+) -> None:
+    bob_at.get(f"{BASE}/review/")
+    bob_at.get(f"{BASE}/review/")
+    bob_at.post(f"{BASE}/review/release/", {"held": f"{queue[0].pk},{queue[1].pk}"})
+    assert next_item(workload, alice) == queue[2]
+    answer = bob_at.post(f"{BASE}/review/heartbeat/", {"held": f"{queue[0].pk}"})
+    assert answer.json() == {"held": [queue[0].pk]}
+
+
+def test_a_part_of_the_queue_stays_chosen_gets_a_name_and_is_let_go(
+    bob_at: Client, queue: list[ReviewItem], make_example: MakeExample, workload: Workload
+) -> None:
+    make_example("a parcel", "delivery", split="test")
+    queue_review(workload, suspicious=0)
+    page = text(bob_at.get(f"{BASE}/review/", {"part": "", "label": "delivery"}))
+    assert page.count('class="panel card"') == 1
+    bob_at.post(f"{BASE}/review/views/save/", {"name": "parcels"})
+    [mine] = ReviewLease.objects.all()
+    answer = decide(bob_at, mine.item).json()
+    assert answer["cards"] == []
+    assert "<b>4</b> are outside the part that you look at" in answer["progress"]
+    page = text(bob_at.get(f"{BASE}/review/", {"part": ""}))
+    assert page.count('class="panel card"') == 2
+    page = text(bob_at.get(f"{BASE}/review/", {"view": "parcels"}))
+    assert "Nothing waits for you" in page
+    assert not ReviewLease.objects.filter(until__gt=in_future(0)).exists()
+    bob_at.post(f"{BASE}/review/views/delete/", {"name": "parcels"})
+    assert bob_at.get(f"{BASE}/review/", {"view": "parcels"}).status_code == 404
+    unnamed = bob_at.post(f"{BASE}/review/views/save/", {"name": " "}, follow=True)
+    assert "Not saved" in text(unnamed)
+
+
+def test_an_empty_queue_names_whose_screen_the_rest_is_on(
+    bob_at: Client, alice_at: Client, queue: list[ReviewItem]
+) -> None:
+    for client in (alice_at, bob_at):
+        client.get(f"{BASE}/review/")
+    for item in queue[2:]:
+        answer = decide(bob_at, item)
+    assert "<b>2</b> lie on alice’s screen" in answer.json()["progress"]
+
+
+def test_a_lead_is_shown_versions_side_by_side_and_settles_with_one_press(
+    bob_at: Client, alice_at: Client, queue: list[ReviewItem], workload: Workload, alice: User
+) -> None:
+    set_policy(workload, wanted=2)
+    for client, answer in ((bob_at, {"decision": "edit", "output": "login"}), (alice_at, {})):
+        client.get(f"{BASE}/review/")
+        decide(client, queue[0], note="see the manual", **answer)
+        decide(client, queue[1], "flag", reason="unsure")
+    assert bob_at.get(f"{BASE}/review/adjudicate/").status_code == 403
+    first = alice_at.get(f"{BASE}/review/adjudicate/")
+    assert first.context["item"] == min(queue[0], queue[1], key=lambda item: item.pk)
+    page = alice_at.get(f"{BASE}/review/adjudicate/", {"item": queue[0].pk})
+    shown = [(v.output, v.people, v.is_teachers) for v in page.context["versions"]]
+    assert shown == [("billing", ["alice"], True), ("login", ["bob"], False)]
+    assert HOSTILE not in text(page)
+    assert "see the manual" in text(page)
+    word = {"item": queue[0].pk, "review_id": uuid4(), "version": page.context["versions"][1].key}
+    for _ in range(2):
+        assert alice_at.post(f"{BASE}/review/adjudicate/", word).status_code == 302
+    example = Example.objects.get(pk=queue[0].example_id)
+    assert (example.target, example.status) == ("login", "reviewed")
+    settled = Review.objects.get(pk=word["review_id"])
+    assert (settled.reviewer, settled.is_authoritative) == (alice, True)
+    flagged = {"item": queue[1].pk, "review_id": uuid4(), "version": "unflag"}
+    alice_at.post(f"{BASE}/review/adjudicate/", flagged)
+    empty = text(alice_at.get(f"{BASE}/review/adjudicate/"))
+    assert "Nothing waits for a lead" in empty
+
+
+def test_a_lead_gives_another_answer_or_discards_and_is_told_what_is_wrong(
+    bob_at: Client, alice_at: Client, queue: list[ReviewItem]
+) -> None:
+    bob_at.get(f"{BASE}/review/")
+    decide(bob_at, queue[0], "flag", note="hm")
+    wrong = {"item": queue[0].pk, "review_id": uuid4(), "version": "edit", "output": "Biling"}
+    page = text(alice_at.post(f"{BASE}/review/adjudicate/", wrong, follow=True))
+    assert "Not taken" in page
+    assert "bob flagged it" in page
+    alice_at.post(f"{BASE}/review/adjudicate/", {**wrong, "output": "delivery"})
+    assert Example.objects.get(pk=queue[0].example_id).target == "delivery"
+    decide(bob_at, queue[1], "flag", note="hm")
+    alice_at.post(
+        f"{BASE}/review/adjudicate/",
+        {"item": queue[1].pk, "review_id": uuid4(), "version": "reject"},
+    )
+    assert Example.objects.get(pk=queue[1].example_id).status == "discarded"
+
+
+def test_the_queue_is_assigned_from_its_page(
+    alice_at: Client, bob_at: Client, queue: list[ReviewItem]
+) -> None:
+    page = alice_at.post(f"{BASE}/review/assign/", {"people": ["bob"]}, follow=True)
+    assert "Assigned: bob 4." in text(page)
+    assert 'class="panel card"' not in text(page)
+    assert text(bob_at.get(f"{BASE}/review/")).count('class="panel card"') == 2
+    assert bob_at.post(f"{BASE}/review/assign/", {"people": ["bob"]}).status_code == 403
+
+
+def test_how_many_decide_each_item_is_set_where_the_queue_is_filled(
+    alice_at: Client, queue: list[ReviewItem], workload: Workload
+) -> None:
+    page = text(alice_at.get(f"{BASE}/review/queue/"))
+    assert 'name="wanted" value="1"' in page
+    fields = {"suspicious": 0, "wanted": 2, "probe_share": 0.05, "lease_minutes": 2}
+    alice_at.post(f"{BASE}/review/queue/", fields)
+    policy = ReviewPolicy.objects.get(workload=workload)
+    assert (policy.wanted, policy.probe_share, policy.lease_seconds) == (2, 0.05, 120)
+    assert set(ReviewItem.objects.values_list("wanted", flat=True)) == {2}
+    assert alice_at.post(f"{BASE}/review/queue/", {**fields, "wanted": 0}).status_code == 422

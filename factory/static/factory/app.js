@@ -14,7 +14,7 @@
 
   // Fragments with hx-trigger="poll from:body" follow; a page nobody looks at asks nothing.
   setInterval(() => {
-    if (document.visibilityState === "visible") htmx.trigger(document.body, "poll");
+    if (document.visibilityState === "visible") window.htmx?.trigger(document.body, "poll");
   }, POLL_MS);
 
   // Swap only what changed, so that focus, selections and open details stay.
