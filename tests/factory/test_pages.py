@@ -159,7 +159,7 @@ def test_the_project_page_counts_without_a_query_per_workload(
         make_example(f"ticket {n}")
         Workload.objects.create(project=project, slug=f"w{n}", kind="generation")
         create_key(project, name=f"key {n}", scopes=["capture"])
-    with django_assert_num_queries(12):
+    with django_assert_num_queries(13):
         page = text(alice_at.get("/acme/"))
     assert '<td class="n" data-name="examples">3</td>' in page
 

@@ -310,4 +310,4 @@ area.querySelectorAll(".card").forEach((card) => {
   else put(card, false);
 });
 show();
-if (outbox.size) outbox.flush();
+if (outbox.size) outbox.flush(); else tell("All saved.");
