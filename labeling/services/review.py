@@ -179,12 +179,17 @@ def next_item(
     mine = ReviewLease.objects.filter(reviewer=user, item__workload=workload, until__gt=Now())
     mine = mine.filter(Q(is_probe=True) | Q(item__status=Status.OPEN))
     numbers = set(mine.values_list("item", flat=True))
-    if back := numbers.difference(skip):
+    tried = set(skip)
+    while back := numbers.difference(tried):
         held = _first(ReviewItem.objects.filter(pk__in=back).order_by("-priority", "id"))
-        if held is not None:
-            kept = held.leases.get(reviewer=user)
+        if held is None:
+            break
+        # Behind the lock: it may have been decided since it was found.
+        kept = held.leases.filter(reviewer=user).first()
+        if kept is not None and (kept.is_probe or held.status == Status.OPEN):
             lease(held, user, policy.lease_seconds, is_probe=kept.is_probe)
             return _shown(held, kept)
+        tried.add(held.pk)
     if len(numbers) >= MOST_HELD:
         return None
     if policy.probe_share > random():  # noqa: S311 - surprises a reviewer, guards nothing
@@ -193,11 +198,10 @@ def next_item(
             lease(probe, user, policy.lease_seconds, is_probe=True)
             return _shown(probe, probe.leases.get(reviewer=user))
     for waiting in (fresh_items(workload, user, only), skipped_items(workload, user, only)):
-        tried = list(skip)
         while (item := _first(waiting.exclude(pk__in=tried))) is not None:
             if has_room(item, user):
                 return lease(item, user, policy.lease_seconds)
-            tried.append(item.pk)
+            tried.add(item.pk)
     return None
 
 
