@@ -20,6 +20,7 @@ __all__ = [
     "is_wrapped",
     "labels_of",
     "read_reply",
+    "unfenced",
 ]
 
 WRAPPED = "answer"  # structured output must be an object: any other answer is its one field
@@ -48,7 +49,7 @@ def read_reply(text: str, schema: Json | None, *, rationale: bool = False) -> st
     Endpoints that ignore the asked format are met half-way: a code fence is dropped, and an
     unwrapped answer is taken where it is right by itself.
     """
-    text = _unfenced(text)
+    text = unfenced(text)
     if not rationale and (schema is None or not is_wrapped(schema)):
         return check_output(text, schema)
     try:
@@ -67,11 +68,12 @@ def read_reply(text: str, schema: Json | None, *, rationale: bool = False) -> st
 def rationale_of(text: str) -> str:
     """Return the reasons that a reply gives before its answer, empty where it gives none."""
     try:
-        value = read_json(_unfenced(text))
+        value = read_json(unfenced(text))
     except BrokenAnswer:
         return ""
     return string_of(value.get(RATIONALE)) if isinstance(value, dict) else ""
 
 
-def _unfenced(text: str) -> str:
+def unfenced(text: str) -> str:
+    """Return a reply without the code fence that some models put around it."""
     return FENCE.sub(r"\1", text).strip()

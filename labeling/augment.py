@@ -6,7 +6,6 @@ to whoever reads it afterwards: a draft counts only if it is answered blind as i
 """
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,10 +14,10 @@ from factory.answers import BrokenAnswer, comparable, labels_of, read_json
 from factory.curation.near_duplicates import Grams, grams_of, jaccard, sketches
 from factory.dedupe import words_of
 from factory.messages import Json, text_of
+from labeling.answers import unfenced
 
 PARAPHRASE, RARE, COUNTERFACTUAL = "paraphrase", "rare_label", "counterfactual"
 HARD, GAP = "hard_negative", "gap"
-OF_LABELS = (RARE, HARD)  # methods that need a closed set of answers
 
 COPY = 0.8  # of the grams in common, from which a draft says what is there already
 ALIKE = 0.5  # share of common words from which two free texts answer the same
@@ -128,7 +127,7 @@ def draft_format() -> Json:
 
 def read_drafts(raw: str, count: int) -> list[str]:
     """Return the first `count` drafts of a reply; `BrokenAnswer` where it holds none."""
-    value = read_json(re.sub(r"\A\s*```\w*\n(.*?)\n?```\s*\Z", r"\1", raw, flags=re.DOTALL))
+    value = read_json(unfenced(raw))
     found = value.get("inputs") if isinstance(value, dict) else None
     if not isinstance(found, list):
         raise BrokenAnswer('the reply has no list "inputs"')
@@ -211,28 +210,20 @@ class Said:
         return True
 
 
-@dataclass(frozen=True)
-class Read:
-    """How a draft was read blind: the answer that its votes came to, and whether they agreed."""
-
-    output: str
-    is_sure: bool
-
-
 def off_label(
-    read: Read, *, expected: str, parent_answer: str, is_open: bool, schema: Json | None
+    output: str, *, expected: str, parent_answer: str, is_open: bool, schema: Json | None
 ) -> str:
     """Say why a draft's answer is not the one that was meant, empty where it is."""
     if is_open:
-        same = comparable(read.output, schema) == comparable(parent_answer, schema)
+        same = comparable(output, schema) == comparable(parent_answer, schema)
         return "it still has its parent's answer" if same else ""
     if schema is None:
-        return "" if alike(read.output, expected) >= ALIKE else "its answer says something else"
-    if comparable(read.output, schema) == comparable(expected, schema):
+        return "" if alike(output, expected) >= ALIKE else "its answer says something else"
+    if comparable(output, schema) == comparable(expected, schema):
         return ""
     if labels_of(schema):
         return f"meant as {expected}"
-    return f"{_differing(read.output, expected)} is another"
+    return f"{_differing(output, expected)} is another"
 
 
 def alike(one: str, other: str) -> float:

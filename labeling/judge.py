@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from factory.answers import BrokenAnswer, read_json
 from factory.messages import Json, text_of
+from labeling.answers import unfenced
 
 PAIRWISE, PASS_FAIL = "pairwise", "pass_fail"
 FIRST, SECOND, TIE = "first", "second", "tie"
@@ -99,7 +100,7 @@ def ruling(case: Case, replies: Sequence[str]) -> Ruling:
 
 def _read(case: Case, raw: str, *, is_swapped: bool) -> tuple[str, str]:
     try:
-        value = read_json(raw.strip().removeprefix("```json").removesuffix("```").strip())
+        value = read_json(unfenced(raw))
     except BrokenAnswer as broken:
         return INCONCLUSIVE, str(broken)
     said = value.get("verdict") if isinstance(value, dict) else None

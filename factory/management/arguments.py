@@ -1,7 +1,9 @@
 """What the commands share: how a project is named, and how our errors are told."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from getpass import getpass
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
@@ -41,6 +43,13 @@ def workload_named(project: str, slug: str) -> Workload:
     if found is None:
         raise CommandError(f"there is no workload {project}/{slug}")
     return found
+
+
+def ask_secret(what: str) -> str:
+    """Ask for a secret, unseen; from a pipe, take its first line. Everyone sees arguments."""
+    if sys.stdin.isatty():
+        return getpass(f"{what}: ")
+    return sys.stdin.readline().rstrip("\n")
 
 
 @contextmanager

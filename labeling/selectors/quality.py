@@ -10,7 +10,6 @@ from django.db.models import (
     Count,
     F,
     FloatField,
-    Max,
     Q,
     QuerySet,
 )
@@ -18,15 +17,20 @@ from django.db.models.functions import Least
 
 from factory.intervals import Share, wilson
 from factory.models import Workload
-from factory.models.example import Split
 from labeling.agreement import Agreement, Item, agreement_of
 from labeling.answers import comparable
 from labeling.calibration import Band, Calibration, calibration_of
 from labeling.curves import Worth
-from labeling.models import BulkAccept, Label, Review, ReviewItem, Suspicion
+from labeling.models import BulkAccept, Label, Review, Suspicion
 from labeling.selectors.insight import Insight, insight_of, unanswered
 from labeling.selectors.label import HUMAN
-from labeling.selectors.review import probe_results, settled_reviews, standing_reviews
+from labeling.selectors.review import (
+    DRAWS,
+    draw_bound,
+    probe_results,
+    settled_reviews,
+    standing_reviews,
+)
 
 TEACHER = "the teacher"  # no user's name has a space
 MOST_ROWS = 5000  # settled last; more would only narrow what is narrow already
@@ -108,7 +112,12 @@ def settled_rows(workload: Workload) -> list[Settled]:
     """
     settling = settled_reviews(workload).filter(decision__in=ANSWERS)
     settling = settling.exclude(before__provenance__in=HUMAN)
-    bounds = {split: _bound(workload, split) for split in Split.values}
+    bounds = {
+        split: bound
+        for splits in DRAWS
+        for bound in [draw_bound(workload, splits)]
+        for split in splits
+    }
     names = ("item__example_id", "item__draw", "item__example__split", "output", "before")
     rows = settling.order_by("-created_at").values_list(*names, "created_at")[:MOST_ROWS]
     return [
@@ -121,17 +130,6 @@ def settled_rows(workload: Workload) -> list[Settled]:
         )
         for example, draw, split, output, before, at in rows
     ]
-
-
-def _bound(workload: Workload, split: str) -> float:
-    """Return the draw from which down rows still wait; test rows are a draw of their own."""
-    test = Q(example__split=Split.TEST)
-    mine = test if split == Split.TEST else ~test
-    skipped = standing_reviews(workload).filter(decision=Decision.SKIP)
-    waiting = workload.review_items.filter(mine, draw__isnull=False)
-    waiting = waiting.exclude(status=ReviewItem.Status.DONE)
-    waiting = waiting.exclude(pk__in=skipped.values("item"))
-    return waiting.aggregate(first=Max("draw"))["first"] or 0.0
 
 
 @dataclass(frozen=True)

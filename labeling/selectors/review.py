@@ -26,6 +26,8 @@ KINDS = {
 }
 VERDICTS = [Review.Decision.ACCEPT, Review.Decision.EDIT, Review.Decision.REJECT]
 
+DRAWS = ([Split.TEST], [Split.TRAIN, Split.VALIDATION])  # test rows are a draw of their own
+
 
 def review_item_of(workload: Workload, item_id: int) -> ReviewItem:
     """Return one of a workload's review items with its example."""
@@ -149,7 +151,7 @@ def error_rates(workload: Workload) -> list[ErrorRate]:
     are decided earlier than others, and would raise the rate of a draw that is half done.
     """
     counts: Counter[tuple[str, bool]] = Counter()
-    for splits in ([Split.TEST], [Split.TRAIN, Split.VALIDATION]):
+    for splits in DRAWS:
         for before, decision in _decided_draw(workload, splits):
             counts[before.get("provenance", ""), decision == Review.Decision.EDIT] += 1
     kinds = sorted({kind for kind, _ in counts})
@@ -161,11 +163,19 @@ def error_rates(workload: Workload) -> list[ErrorRate]:
     return [ErrorRate("", wilson(wrong, counts.total())), *rates]
 
 
-def _decided_draw(workload: Workload, splits: list[Split]) -> list[tuple[dict[str, Any], str]]:
+def draw_bound(workload: Workload, splits: list[Split]) -> float:
+    """Return the draw from which down rows still wait: what is decided above it is a fair sample.
+
+    A row that somebody skipped holds nothing up.
+    """
     drawn = workload.review_items.filter(draw__isnull=False, example__split__in=splits)
     skipped = standing_reviews(workload).filter(decision=Review.Decision.SKIP)
     waiting = drawn.exclude(status=ReviewItem.Status.DONE).exclude(pk__in=skipped.values("item"))
-    bound = waiting.aggregate(first=Max("draw"))["first"] or 0.0
+    return waiting.aggregate(first=Max("draw"))["first"] or 0.0
+
+
+def _decided_draw(workload: Workload, splits: list[Split]) -> list[tuple[dict[str, Any], str]]:
+    bound = draw_bound(workload, splits)
     decided = settled_reviews(workload).filter(
         item__example__split__in=splits, item__draw__gt=bound
     )

@@ -19,7 +19,7 @@ from factory.services.curate import curation_of, index_children, templates_of
 from factory.services.near import Met, met_by
 from labeling import augment
 from labeling.answers import BrokenAnswer
-from labeling.augment import Order, Read
+from labeling.augment import Order
 from labeling.models import Draft, Label, LabelJob, Seed, TeacherReply
 from labeling.selectors.augment import parents_of
 from labeling.services.asking import CUT_OFF, Asker, Plan, Vote, gathered
@@ -144,11 +144,11 @@ class AugmentRun(Asker):
         elif not result.is_accepted(1.0):
             draft.status = Status.UNSURE
         else:
-            self._judge(seed, draft, Read(result.output, is_sure=True))
+            self._judge(seed, draft)
 
-    def _judge(self, seed: Seed, draft: Made, read: Read) -> None:
+    def _judge(self, seed: Seed, draft: Made) -> None:
         draft.why = augment.off_label(
-            read,
+            draft.output,
             expected=seed.expected,
             parent_answer=seed.parent.target or "",
             is_open=seed.is_open,

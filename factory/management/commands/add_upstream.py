@@ -1,13 +1,11 @@
 """`manage.py add_upstream NAME --project SLUG --url URL`: an endpoint that models answer at."""
 
-import sys
-from getpass import getpass
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import transaction
 
-from factory.management.arguments import add_project, errors_told, project_named
+from factory.management.arguments import add_project, ask_secret, errors_told, project_named
 from factory.models import Upstream
 from factory.services.projects import save_upstream
 
@@ -42,17 +40,10 @@ class Command(BaseCommand):
                 project_named(project, create=create),
                 name=name,
                 base_url=url,
-                key="" if no_key else asked_key(name),
+                key="" if no_key else ask_secret(f"Key for {name}"),
                 is_default=default,
                 prices=prices or None,
                 model_patterns=models,
                 dialect=dialect,
             )
         self.stdout.write(f"{saved.name} answers at {saved.base_url}")
-
-
-def asked_key(name: str) -> str:
-    """Ask for the key, unseen; from a pipe, take the first line. Arguments are seen by everyone."""
-    if sys.stdin.isatty():
-        return getpass(f"Key for {name}: ")
-    return sys.stdin.readline().rstrip("\n")

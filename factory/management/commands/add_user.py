@@ -1,14 +1,12 @@
 """`manage.py add_user NAME --project SLUG --role ROLE`: a person and what they may do."""
 
-import sys
-from getpass import getpass
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import transaction
 
-from factory.management.arguments import add_project, errors_told, project_named
+from factory.management.arguments import add_project, ask_secret, errors_told, project_named
 from factory.models import Membership
 from factory.services.projects import add_member, create_user
 
@@ -28,13 +26,6 @@ class Command(BaseCommand):
         with errors_told(), transaction.atomic():
             target = project_named(project, create=create)
             user = User.objects.filter(username=name).first()
-            user = user or create_user(username=name, password=ask_password(name))
+            user = user or create_user(username=name, password=ask_secret(f"Password for {name}"))
             add_member(target, user, role)
         self.stdout.write(f"{name} is {role} in {project}")
-
-
-def ask_password(name: str) -> str:
-    """Ask for a password, unseen; from a pipe, take the first line."""
-    if sys.stdin.isatty():
-        return getpass(f"Password for {name}: ")
-    return sys.stdin.readline().rstrip("\n")
